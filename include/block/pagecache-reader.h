@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: the destination's own read-only way to the guest's disks
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * One PagecacheReader reads one disk.  It never uses the guest's own block
+ * node.  Runs (consecutive pages at consecutive sectors) are queued, sorted
+ * and merged by sector into large reads into bounce buffers, several in
+ * flight a session, each with a deadline.  Nothing here ever waits for
+ * storage on behalf of a caller: open, submit and close return at once.
+ *
+ * Behind it stand engines (PagecacheEngine): "iscsi", libiscsi contexts of our
+ * own in our own threads; "file", threads that call pread(); "block", a clone
+ * in QEMU's block layer for everything else.
+ */
+#ifndef BLOCK_PAGECACHE_READER_H
+#define BLOCK_PAGECACHE_READER_H
+
+/* One run of pages to read.  The reader copies it; the caller keeps nothing. */
+typedef struct PagecacheRun {
+    uint64_t sector;    /* first 512-byte sector on the guest's disk */
+    uint64_t page;      /* for the caller: first page in its RAM block */
+    uint32_t block;     /* for the caller: its RAM block */
+    uint32_t npages;    /* pages of page_size bytes each */
+} PagecacheRun;
+
+/*
+ * Called once for every page range that was submitted, from a thread of the
+ * reader's, never from within pagecache_reader_submit().  A run may come back
+ * in several pieces (@run then describes the piece) but no page twice.
+ *
+ * @data: the content, npages * page_size bytes, valid during the call only;
+ *        NULL when the pages could not be read.
+ * @ret:  0, or a negative errno: -ETIMEDOUT the deadline passed, -ECANCELED
+ *        the reader was closed, -EIO and others as the storage says.
+ *
+ * The callback may block for microseconds (copy, digest), or send on the
+ * return path; it must not call pagecache_reader_close().
+ */
+typedef void PagecacheRunDone(void *opaque, const PagecacheRun *run,
+                              const uint8_t *data, int ret);
+
+/* How the disk is reached.  Made by pagecache_reader_spec_new() (BQL). */
+typedef struct PagecacheReaderSpec PagecacheReaderSpec;
+
+typedef struct PagecacheReaderConfig {
+    uint32_t page_size;         /* bytes */
+    uint32_t sessions;          /* connections or threads; 0: default (2) */
+    uint32_t depth;             /* reads in flight a session; 0: default (8) */
+    uint32_t max_read;          /* bytes a read; 0: default (256 KiB) */
+    uint64_t max_bandwidth;     /* bytes/s; 0: unlimited */
+    uint32_t deadline_ms;       /* a read; 0: default */
+    uint32_t max_failures;      /* reads that fail in a row before the disk is
+                                   given up; 0: default */
+    PagecacheRunDone *done;
+    void *opaque;               /* for @done */
+    /* Called once, from any thread, when the reader lets go of @opaque: no
+       @done is called after it.  May come long after the close. */
+    void (*release)(void *opaque);
+} PagecacheReaderConfig;
+
+typedef struct PagecacheReader PagecacheReader;
+
+typedef enum PagecacheReaderState {
+    PAGECACHE_READER_OPENING,
+    PAGECACHE_READER_READY,
+    PAGECACHE_READER_FAILED,    /* given up: every run comes back at once */
+} PagecacheReaderState;
+
+typedef struct PagecacheReaderStats {
+    const char *engine;         /* "iscsi", "file", "block" */
+    PagecacheReaderState state;
+    uint64_t bytes_read;        /* from storage, holes read through included */
+    uint64_t bytes_used;        /* of them handed to @done */
+    uint64_t reads;
+    uint64_t errors;            /* reads that failed */
+    uint64_t timeouts;          /* of them, for their deadline */
+    char *last_error;           /* NULL or what went wrong; free with g_free() */
+} PagecacheReaderStats;
+
+/*
+ * Finds out how the image of the guest's disk @blk can be read without the
+ * guest's node.  Main thread with the BQL, not in a coroutine.  Opens nothing
+ * and does no I/O.  NULL with @errp set when there is no way.
+ */
+PagecacheReaderSpec *pagecache_reader_spec_new(BlockBackend *blk,
+                                               Error **errp);
+void pagecache_reader_spec_free(PagecacheReaderSpec *spec);
+
+/*
+ * The four functions.
+ *
+ * open:   takes ownership of @spec.  Returns at once; connecting goes on in
+ *         the background.  Main thread with the BQL, not in a coroutine.
+ * submit: queues @n runs.  Any thread; takes a mutex for microseconds.
+ *         Memory is bounded by what the caller submits.
+ * stats:  any thread.
+ * close:  revokes everything that is queued (it comes back with -ECANCELED,
+ *         perhaps later, from a reader's thread) and lets the reader end by
+ *         itself.  Any thread; returns at once, even when a read hangs for
+ *         ever.  The reader must not be used after it.
+ */
+PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
+                                       const PagecacheReaderConfig *config);
+void pagecache_reader_submit(PagecacheReader *reader, const PagecacheRun *runs,
+                             size_t n);
+void pagecache_reader_stats(PagecacheReader *reader,
+                            PagecacheReaderStats *stats);
+void pagecache_reader_close(PagecacheReader *reader);
+
+#endif

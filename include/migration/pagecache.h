@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: what hint producers see of it
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * A hint is an untrusted claim: "these guest pages hold the bytes that stand
+ * at this place of that disk".  Producers (the virtio-pagecache device, the
+ * QMP commands) deliver hints while a migration wants them; the migration
+ * code bounds, checks and proves every one of them, so a producer need not
+ * (and must not be believed to) verify anything but the shape of its input.
+ */
+#ifndef MIGRATION_PAGECACHE_H
+#define MIGRATION_PAGECACHE_H
+
+/* Sectors are 512 bytes; the pages of a hint are always 4096 bytes. */
+#define PAGECACHE_SECTOR_BITS   9
+#define PAGECACHE_PAGE_BITS     12
+
+typedef struct PagecacheHint {
+    uint64_t gpa;       /* guest-physical address, bytes, page aligned */
+    uint64_t sector;    /* first 512-byte sector on the disk */
+    uint32_t npages;    /* 4096-byte pages */
+    uint32_t disk;      /* index into the disk table below */
+} PagecacheHint;
+
+/*
+ * The disk table: every disk of the guest that was ever seen, by the path of
+ * its device (qdev_get_dev_path(), which is the same on both sides of a
+ * migration).  An index stays with its path for the life of the process; a
+ * disk that is gone (unplugged, ejected) is only absent, and back under the
+ * same index when it returns.  All under the BQL.
+ */
+typedef struct PagecacheDisk {
+    char *path;         /* owned by the table */
+    DeviceState *dev;   /* NULL: absent now. No reference is held: use it
+                           under the same BQL section as the look-up. */
+    BlockBackend *blk;  /* NULL: absent now; same rule */
+    uint64_t sectors;   /* capacity in 512-byte sectors */
+    bool read_only;
+} PagecacheDisk;
+
+/* Looks at the guest's disks again.  Returns the length of the table. */
+unsigned pagecache_disks_refresh(void);
+/* NULL when there is no such index.  Valid until the BQL is dropped. */
+const PagecacheDisk *pagecache_disk_get(unsigned index);
+/* Index of the disk behind @blk, or -1 */
+int pagecache_disk_find(BlockBackend *blk);
+
+/*
+ * Producers
+ *
+ * @collect: a map is wanted from now on, for the collection @epoch (never 0).
+ *           Called with the BQL held; must not block.
+ * @stop:    hints are no longer wanted (the migration ends in any way).
+ *           Called with the BQL held; must not block.  May be called without
+ *           a @collect before.
+ */
+typedef struct PagecacheProducerOps {
+    const char *name;
+    void (*collect)(void *opaque, uint32_t epoch);
+    void (*stop)(void *opaque);
+} PagecacheProducerOps;
+
+typedef struct PagecacheProducer PagecacheProducer;
+
+/*
+ * Both under the BQL.  When a migration wants hints at the time of the
+ * registration, @collect is called before the function returns.
+ */
+PagecacheProducer *pagecache_producer_register(const PagecacheProducerOps *ops,
+                                               void *opaque);
+/* After this no callback runs any more.  NULL is allowed. */
+void pagecache_producer_unregister(PagecacheProducer *producer);
+
+/* What pagecache_producer_hints() says of the future */
+typedef enum PagecacheVerdict {
+    PAGECACHE_MORE,     /* accepted (perhaps in part), go on */
+    PAGECACHE_BUSY,     /* nothing taken: the queue is full, try again later */
+    PAGECACHE_STOP,     /* nothing taken: this epoch is over, or this producer
+                           was given up for it (too many, or wrong) */
+} PagecacheVerdict;
+
+/*
+ * Delivers @n hints (at most PAGECACHE_BATCH_MAX) of collection @epoch.
+ * From any thread that may take the RCU read lock, with or without the BQL.
+ * Never blocks, copies what it needs, takes bounded memory.  Hints that are
+ * outside RAM or disk, misaligned, empty or too long are dropped and counted.
+ */
+#define PAGECACHE_BATCH_MAX 1024
+PagecacheVerdict pagecache_producer_hints(PagecacheProducer *producer,
+                                          uint32_t epoch,
+                                          const PagecacheHint *hints,
+                                          size_t n);
+/*
+ * The collection @epoch of this producer is over.  @complete: it is the whole
+ * map; otherwise the producer gave up half-way.  Same threads as above.
+ */
+void pagecache_producer_end(PagecacheProducer *producer, uint32_t epoch,
+                            bool complete);
+/* Counts input that had no valid shape (for the statistics), same threads. */
+void pagecache_producer_bad(PagecacheProducer *producer, const char *what);
+
+#endif
