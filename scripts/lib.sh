@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+#
+# Helpers shared by the scripts in this directory.  Source it first:
+#
+#   . "$(dirname "$0")/lib.sh"
+#
+# It sets TOP (the project's root) and BUILD (everything we make lives there).
+
+set -euo pipefail
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+BUILD=$TOP/build
+PYTHON=${PYTHON:-/usr/bin/python3}
+JOBS=${JOBS:-$(nproc)}
+export LC_ALL=C.UTF-8
+# shellcheck disable=SC2034  # used by the scripts that source this file
+QEMU_SERIES=10.0                # the QEMU release series we patch
+
+say() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
+
+die() {
+    say "error: $*"
+    exit 1
+}
+
+# usage: print the comment block at the top of the running script
+usage() {
+    sed -n '/^#!/d; /^# SPDX/d; s/^# \{0,1\}//p; /^$/q' "$0"
+    exit "${1:-0}"
+}
+
+# need_tool COMMAND WHAT-TO-DO
+need_tool() {
+    command -v "$1" >/dev/null || die "$1 is missing: $2"
+}
+
+# run_logged LOG WHAT COMMAND...: quiet unless it fails
+run_logged() {
+    local log=$1 what=$2
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    "$@" >"$log" 2>&1 </dev/null || {
+        tail -n 15 "$log" >&2
+        die "$what failed (see $log)"
+    }
+}
+
+# lock NAME: hold build/NAME.lock until this script ends.  A script called by
+# the holder (SPC_LOCKS in its environment) passes.
+lock() {
+    case " ${SPC_LOCKS:-} " in *" $1 "*) return 0 ;; esac
+    mkdir -p "$BUILD"
+    local fd
+    exec {fd}>"$BUILD/$1.lock"
+    if ! flock -n "$fd"; then
+        say "waiting for another run that holds build/$1.lock"
+        flock "$fd"
+    fi
+    export SPC_LOCKS="${SPC_LOCKS:-} $1"
+}
+
+# packages_of GROUP...: the package names, one a line
+packages_of() {
+    local group
+    for group; do
+        sed -n "s/^$group://p" "$TOP/scripts/packages"
+    done | tr -s ' ' '\n' | sed '/^$/d' | sort -u
+}
+
+# need_packages GROUP...: install what is missing (root), or say how
+need_packages() {
+    local want have missing
+    want=$(packages_of "$@")
+    if ! command -v dpkg-query >/dev/null; then
+        say "not a Debian system; expected to be there:" "${want//$'\n'/ }"
+        return 0
+    fi
+    have=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' |
+           sed -n 's/^.i  *//p' | sort -u)
+    missing=$(comm -23 <(echo "$want") <(echo "$have") | xargs)
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        die "packages are missing; type: sudo apt-get install" \
+            "--no-install-recommends $missing"
+    fi
+    lock packages
+    say "installing $missing"
+    local apt="apt-get -y --no-install-recommends"
+    # shellcheck disable=SC2086  # word splitting is meant here
+    if ! DEBIAN_FRONTEND=noninteractive $apt install $missing \
+            >"$BUILD/packages.log" 2>&1 </dev/null; then
+        # empty or outdated package lists: refresh them and try once more
+        run_logged "$BUILD/packages.log" "apt-get update" apt-get update
+        run_logged "$BUILD/packages.log" \
+            "installing packages; try: apt-get install $missing" \
+            env DEBIAN_FRONTEND=noninteractive $apt install $missing
+    fi
+}
+
+# debian_source FIELD: URIs, Suites or Signed-By of this system's first
+# Debian source (read only; deb822 or the old one-line format)
+debian_source() {
+    local f=/etc/apt/sources.list.d/debian.sources
+    if [ -r "$f" ]; then
+        awk -v f="$1:" '/^$/ { exit } $1 == f { print $2; exit }' "$f"
+        return
+    fi
+    f=/etc/apt/sources.list
+    [ -r "$f" ] || return 0
+    sed -n 's/^deb \(\[[^]]*\] \)\{0,1\}//p' "$f" | awk -v f="$1" '
+        f == "URIs" { print $1 } f == "Suites" { print $2 }
+        f == "Signed-By" {
+            print "/usr/share/keyrings/debian-archive-keyring.gpg" }
+        { exit }'
+}
+
+# private_apt NAME TYPE SUITE: an apt configuration of our own in
+# build/apt/NAME, its lists freshly fetched; sets the array APT to the command
+private_apt() {
+    local name=$1 type=$2 suite=$3 dir=$BUILD/apt/$1 uri key
+    need_tool apt-get "without apt, give the QEMU source with QEMU_SRC=DIR"
+    uri=$(debian_source URIs)
+    key=$(debian_source Signed-By)
+    [ -n "$uri" ] || die "no Debian source found in /etc/apt (looked in" \
+        "sources.list.d/debian.sources and sources.list)"
+    mkdir -p "$dir"/lists/partial "$dir"/cache/archives/partial
+    printf '%s\n' "Types: $type" "URIs: $uri" "Suites: $suite" \
+        "Components: main" "Signed-By: $key" >"$dir/$name.sources"
+    APT=(apt-get -q -o "Dir::Etc::sourcelist=$dir/$name.sources"
+         -o Dir::Etc::sourceparts=- -o "Dir::State::Lists=$dir/lists"
+         -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root)
+    run_logged "$dir/update.log" \
+        "fetching the package lists of $suite from $uri" \
+        "${APT[@]}" -o APT::Update::Error-Mode=any update
+}
