@@ -26,10 +26,10 @@ die() {
     exit 1
 }
 
-# usage: print the comment block at the top of the running script
+# usage STATUS: print the comment block at the top of the running script
 usage() {
-    sed -n '/^#!/d; /^# SPDX/d; s/^# \{0,1\}//p; /^$/q' "$0"
-    exit "${1:-0}"
+    awk 'NR > 2 && !/^#/ { exit } NR > 3 { sub(/^# ?/, ""); print }' "$0"
+    exit "$1"
 }
 
 # need_tool COMMAND WHAT-TO-DO
@@ -136,3 +136,59 @@ private_apt() {
         "fetching the package lists of $suite from $uri" \
         "${APT[@]}" -o APT::Update::Error-Mode=any update
 }
+
+# meson_tools: QEMU wants meson >= 1.5; an older system gets its backport,
+# unpacked in build/tools
+meson_tools() {
+    local need=1.5 have tools=$BUILD/tools
+    have=$(PATH=/usr/bin:/bin meson --version 2>/dev/null || echo 0)
+    if [ "$(printf '%s\n' $need "$have" | sort -V | head -n 1)" != $need ]; then
+        if [ ! -e "$tools/.done" ]; then
+            local suite
+            suite=$(debian_source Suites)-backports
+            say "meson $have is too old; fetching the one of $suite"
+            private_apt meson deb "$suite"
+            mkdir -p "$tools"
+            (cd "$tools" && run_logged "$BUILD/apt/meson/fetch.log" \
+                "download of meson from $suite; or install meson >= $need" \
+                "${APT[@]}" download meson python3-pycotap)
+            local deb
+            for deb in "$tools"/*.deb; do
+                dpkg-deb -x "$deb" "$tools"
+            done
+            touch "$tools/.done"
+        fi
+        export PATH=$tools/usr/bin:$PATH
+        export PYTHONPATH=$tools/usr/lib/python3/dist-packages
+    fi
+}
+
+# manifest_files laid-in|kept-out: the files of scripts/manifest, relative to
+# TOP, one a line
+manifest_files() (
+    shopt -s nullglob globstar
+    declare -A laid=() out=()
+    cd "$TOP"
+    while read -r line; do
+        case $line in '' | '#'* | '['*) continue ;; esac
+        pattern=${line#!}
+        case $pattern in
+        *[*?[]*) ;;
+        *) [ -f "$pattern" ] || die "scripts/manifest names $pattern," \
+               "which is not there" ;;
+        esac
+        for file in $pattern; do
+            if [ "$line" = "$pattern" ]; then
+                laid[$file]=1
+            else
+                unset "laid[$file]"
+                out[$file]=1
+            fi
+        done
+    done <scripts/manifest
+    if [ "$1" = laid-in ]; then
+        [ ${#laid[@]} = 0 ] || printf '%s\n' "${!laid[@]}" | sort
+    else
+        [ ${#out[@]} = 0 ] || printf '%s\n' "${!out[@]}" | sort
+    fi
+)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A thin front door; the logic stands in scripts/.
+
+help:                   ## list the targets
+	@echo 'usage: make TARGET'
+	@sed -n 's/^\([a-z-]*\):  *## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+build:                  ## fetch, patch and compile QEMU in build/qemu
+	@scripts/build-qemu
+
+demo:                   ## migrate a Linux guest without its page cache (ARGS=...)
+	@scripts/demo $(ARGS)
+
+check:                  ## all tests that fit in half an hour (ARGS=suite...)
+	@scripts/check $(ARGS)
+
+check-full:             ## the same and the slow ones, QEMU's own among them
+	@scripts/check --full $(ARGS)
+
+mbox:                   ## the series for qemu-devel as build/series.mbox
+	@scripts/export-series
+
+clean:                  ## remove everything that was made
+	@scripts/clean
+
+.PHONY: help build demo check check-full mbox clean

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Stands in for QEMU's osdep.h where the pure core is built without a QEMU
+ * tree (unit tests, fuzzers, micro-benchmarks).  Only what the core uses is
+ * here, with the meaning that it has in QEMU; inside the QEMU tree this file
+ * is not used.
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+#ifndef SHIM_QEMU_OSDEP_H
+#define SHIM_QEMU_OSDEP_H
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <glib.h>
+
+#define QEMU_BUILD_BUG_ON(x)    _Static_assert(!(x), "not expecting: " #x)
+#define QEMU_PACKED             __attribute__((packed))
+#define QEMU_ALIGNED(x)         __attribute__((aligned(x)))
+
+#define DIV_ROUND_UP(n, d)      (((n) + (d) - 1) / (d))
+#define QEMU_ALIGN_DOWN(n, m)   ((n) / (m) * (m))
+#define QEMU_ALIGN_UP(n, m)     QEMU_ALIGN_DOWN((n) + (m) - 1, (m))
+#define QEMU_IS_ALIGNED(n, m)   (((n) % (m)) == 0)
+#define ROUND_UP(n, d)          QEMU_ALIGN_UP(n, d)
+
+#ifndef ARRAY_SIZE
+#define ARRAY_SIZE(x)           G_N_ELEMENTS(x)
+#endif
+
+#ifndef container_of
+#define container_of(ptr, type, member) \
+    ((type *)((char *)(ptr) - offsetof(type, member)))
+#endif
+
+#endif
