@@ -16,6 +16,7 @@ JOBS=${JOBS:-$(nproc)}
 export LC_ALL=C.UTF-8
 # shellcheck disable=SC2034  # used by the scripts that source this file
 QEMU_SERIES=10.0                # the QEMU release series we patch
+PATCHES=$TOP/patches/$QEMU_SERIES
 
 say() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
@@ -185,10 +186,70 @@ manifest_files() (
                 out[$file]=1
             fi
         done
-    done <scripts/manifest
+    done <"${SPC_MANIFEST:-scripts/manifest}"
     if [ "$1" = laid-in ]; then
         [ ${#laid[@]} = 0 ] || printf '%s\n' "${!laid[@]}" | sort
     else
         [ ${#out[@]} = 0 ] || printf '%s\n' "${!out[@]}" | sort
     fi
 )
+
+# patch_names: the series without comments
+patch_names() {
+    sed 's/#.*//; s/[[:space:]]*$//; /^$/d' "$PATCHES/series"
+}
+
+# touched_by FILE: the paths that a patch changes, adds or removes
+touched_by() {
+    sed -n 's/^--- a\///p; s/^+++ b\///p' "$1" | sed 's/\t.*//' | sort -u
+}
+
+# patched_files: every path that a patch of the series touches
+patched_files() {
+    local name
+    while read -r name; do
+        touched_by "$PATCHES/$name"
+    done < <(patch_names) | sort -u
+}
+
+# tap_run NAME COMMAND...: run one program that speaks TAP and print its
+# results under that name; tap_end: print the plan over all of them.  A
+# program that fails without saying which test, or that runs none, is a
+# failed test itself.
+TAP_TESTS=0
+TAP_STATUS=0
+tap_run() {
+    local name=$1 line status=0 seen=0 failed=0 out
+    shift
+    mkdir -p "$BUILD/check"
+    out=$(mktemp "$BUILD/check/tap.XXXXXX")
+    # the plan is made over all programs; the rest passes through
+    while read -r line; do
+        case $line in
+        'ok '*) ;;
+        'not ok '*) failed=1 ;;
+        1..0*) line="ok - # SKIP ${line#*[Ss][Kk][Ii][Pp]}" ;;
+        1..*) continue ;;
+        'Bail out'*) line="not ok - $line" failed=1 ;;
+        *) echo "# ${line#\# }"; continue ;;
+        esac
+        seen=$((seen + 1))
+        sed -E "s|^((not )?ok) *[0-9]* *(- )?|\1 - $name: |" <<<"$line"
+    done < <("$@" </dev/null || echo $? >"$out")
+    [ ! -s "$out" ] || status=$(cat "$out")
+    rm -f "$out"
+    if [ "$status" != 0 ] && [ $failed = 0 ]; then
+        echo "not ok - $name: exit status $status"
+        failed=1 seen=$((seen + 1))
+    elif [ $seen = 0 ]; then
+        echo "not ok - $name: ran no test"
+        failed=1 seen=1
+    fi
+    TAP_TESTS=$((TAP_TESTS + seen))
+    [ $failed = 0 ] || TAP_STATUS=1
+}
+
+tap_end() {
+    echo "1..$TAP_TESTS"
+    exit $TAP_STATUS
+}
