@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-pagecache: hints of the guest's page cache for live migration
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * The device asks the guest for a map of its clean page cache while a
+ * migration wants one, and passes the hints on.  It checks their shape and
+ * bounds the work and the memory they can cost; what they say is checked by
+ * migration/pagecache.h's side, and believed by nobody.
+ *
+ * docs/specs/virtio-pagecache.rst is the specification of the device,
+ * standard-headers/linux/virtio_pagecache.h its ABI.
+ */
+#ifndef HW_VIRTIO_PAGECACHE_H
+#define HW_VIRTIO_PAGECACHE_H
+
+#include "hw/virtio/virtio.h"
+#include "migration/pagecache.h"
+#include "qom/object.h"
+
+#define TYPE_VIRTIO_PAGECACHE "virtio-pagecache-device"
+OBJECT_DECLARE_SIMPLE_TYPE(VirtIOPagecache, VIRTIO_PAGECACHE)
+
+/*
+ * Everything is protected by the BQL.  Both queues are served by timers of
+ * the main loop, never from a notification itself, and only while the VM
+ * runs and the driver is ready: guest RAM of a stopped VM is not touched.
+ * No buffer of the guest is kept from one run of a timer to the next.
+ */
+struct VirtIOPagecache {
+    VirtIODevice parent_obj;
+
+    VirtQueue *ctrl_vq;
+    VirtQueue *hint_vq;
+    QEMUTimer *ctrl_timer;
+    QEMUTimer *hint_timer;      /* pending: its queue will be served then */
+    PagecacheProducer *producer;
+
+    /* The collection that is wanted */
+    uint32_t epoch;             /* as the guest knows it; 0: none */
+    uint32_t collection;        /* as the producer interface knows it */
+    bool ended;                 /* its END record came */
+    unsigned bad;               /* messages without a valid shape */
+    unsigned stale;             /* messages of other epochs */
+    uint32_t num_disks;         /* length of the disk table when it began */
+
+    /* For ever, across migrations */
+    uint32_t last_epoch;        /* the last number given to a collection */
+    bool announce;              /* tell the guest as soon as it can listen */
+    bool announce_saved;        /* vmstate only: @announce there */
+
+    /* One message of the guest, copied before it is looked at */
+    void *msg;
+    /* Hints that the migration code had no room for yet, or none */
+    PagecacheHint *hints;
+    size_t nhints;
+};
+
+#endif
