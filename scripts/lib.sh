@@ -111,7 +111,7 @@ debian_source() {
     fi
     f=/etc/apt/sources.list
     [ -r "$f" ] || return 0
-    sed -n 's/^deb \(\[[^]]*\] \)\{0,1\}//p' "$f" | awk -v f="$1" '
+    sed -n '/cdrom:/d; s/^deb *\(\[[^]]*\] *\)\{0,1\}//p' "$f" | awk -v f="$1" '
         f == "URIs" { print $1 } f == "Suites" { print $2 }
         f == "Signed-By" {
             print "/usr/share/keyrings/debian-archive-keyring.gpg" }
