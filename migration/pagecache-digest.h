@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: keyed digests of pages
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * 128 bits, keyed with a secret that is new for each migration.  That guards
+ * against accident, and against collisions prepared inside the guest, which
+ * does not know the secret.  It is no MAC: it does not guard against somebody
+ * who reads the migration stream.  XXH3-128 is libxxhash's; SHA-256 is that
+ * of the secret followed by the page, cut to 128 bits.
+ */
+#ifndef MIGRATION_PAGECACHE_DIGEST_H
+#define MIGRATION_PAGECACHE_DIGEST_H
+
+#include "pagecache-wire.h"
+
+typedef struct PagecacheDigest {
+    PagecacheDigestKind kind;
+    size_t secret_len;          /* bytes */
+    uint8_t secret[PAGECACHE_SECRET_MAX];
+} PagecacheDigest;
+
+/* A new random secret.  False with @errp set: no randomness, or no SHA-256. */
+bool pagecache_digest_init(PagecacheDigest *digest, PagecacheDigestKind kind,
+                           Error **errp);
+/* The secret of the other side.  False: no SHA-256 here. */
+bool pagecache_digest_init_from(PagecacheDigest *digest,
+                                const PagecacheWireStart *start, Error **errp);
+/* False: the hash library failed; there is no digest then.  Any thread. */
+bool pagecache_digest_page(const PagecacheDigest *digest, const void *page,
+                           size_t size, uint8_t out[PAGECACHE_DIGEST_LEN]);
+
+#endif

@@ -1,0 +1,820 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: the destination side
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Offers are read from the guest's disks by readers of our own
+ * (include/block/pagecache-reader.h) into bounce buffers.  A page that the
+ * channel has not claimed is copied into RAM, and its digest reported.  The
+ * reader threads do that; one more thread sends the reports.  The thread that
+ * loads the migration stream never waits for any of them, but for single
+ * copies of a page that are under way.
+ */
+#include "qemu/osdep.h"
+#include "qemu/coroutine.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "qemu/stats64.h"
+#include "qapi/clone-visitor.h"
+#include "qapi/error.h"
+#include "qapi/qapi-visit-pagecache.h"
+#include "block/aio.h"
+#include "block/pagecache-reader.h"
+#include "exec/target_page.h"
+#include "migration/misc.h"
+#include "migration/pagecache.h"
+#include "monitor/monitor.h"
+#include "migration.h"
+#include "options.h"
+#include "pagecache-hooks.h"
+#include "pagecache-digest.h"
+#include "pagecache-wire.h"
+#include "qemu-file.h"
+#include "ram.h"
+#include "trace.h"
+
+/* How long the end of the migration may wait for the return path, in ms */
+#define REPORTER_PATIENCE_MS 1000
+
+typedef struct DstBlock {
+    RAMBlock *rb;
+    uint8_t *host;
+    uint8_t *claims;            /* PAGECACHE_CLAIM_*, one byte a page */
+} DstBlock;
+
+typedef struct DstDisk {
+    uint32_t id;
+    char *path;
+    PagecacheReader *reader;    /* NULL: none, or closed */
+    char *error;                /* why there is no reader */
+    PagecacheReaderStats stats; /* once it is closed */
+} DstDisk;
+
+/*
+ * Reader threads may outlive the migration (a read may hang for ever), so
+ * this lives as long as there is a reference: one of the migration's, one of
+ * each reader's and one of the reporter thread's.
+ */
+typedef struct PagecacheDst {
+    int refs;                   /* atomic */
+    PagecacheWireStart *start;
+    PagecacheDigest digest;
+    unsigned page_bits;
+    DstBlock *blocks;           /* start->blocks->len of them */
+    GArray *disks;              /* of DstDisk, ids ascending; main thread */
+
+    /*
+     * Nothing is written to guest RAM unless a copier saw !revoked after it
+     * had counted itself.
+     */
+    bool revoked;               /* atomic */
+    int copiers;                /* atomic */
+
+    QemuMutex lock;             /* for the rest */
+    QemuCond cond;              /* reports, closing, reporter_done */
+    GQueue reports;             /* of GBytes */
+    bool closing;
+    bool reporter_done;
+    QemuThread reporter;
+    Stat64 offered, reported, superseded, unavailable;
+    int64_t blackout_us;
+} PagecacheDst;
+
+/* BQL */
+static PagecacheDst *dst;
+static MigrationPagecacheInfo *last_info;       /* of the last migration */
+
+static void dst_unref(void *opaque)
+{
+    PagecacheDst *d = opaque;
+    guint i;
+
+    if (qatomic_fetch_dec(&d->refs) != 1) {
+        return;
+    }
+    for (i = 0; i < d->start->blocks->len; i++) {
+        g_free(d->blocks[i].claims);
+    }
+    g_free(d->blocks);
+    for (i = 0; i < d->disks->len; i++) {
+        DstDisk *disk = &g_array_index(d->disks, DstDisk, i);
+
+        g_free(disk->path);
+        g_free(disk->error);
+        g_free(disk->stats.last_error);
+    }
+    g_array_unref(d->disks);
+    g_queue_clear_full(&d->reports, (GDestroyNotify)g_bytes_unref);
+    qemu_cond_destroy(&d->cond);
+    qemu_mutex_destroy(&d->lock);
+    pagecache_wire_start_free(d->start);
+    g_free(d);
+}
+
+/* --- reports --- */
+
+static void queue_report(PagecacheDst *d, const PagecacheReport *r)
+{
+    uint8_t buf[PAGECACHE_REPORT_MAX];
+    size_t len = pagecache_wire_encode_report(r, buf);
+
+    trace_pagecache_dst_report(r->block, r->page, r->npages, r->status);
+    QEMU_LOCK_GUARD(&d->lock);
+    if (!d->closing) {
+        g_queue_push_tail(&d->reports, g_bytes_new(buf, len));
+        qemu_cond_broadcast(&d->cond);
+    }
+}
+
+static void report_unavailable(PagecacheDst *d, uint32_t block, uint64_t page,
+                               uint32_t npages)
+{
+    stat64_add(&d->unavailable, npages);
+    while (npages) {
+        PagecacheReport r = {
+            .block = block, .page = page, .npages = MIN(npages, UINT16_MAX),
+            .status = PAGECACHE_REPORT_UNAVAILABLE,
+        };
+
+        queue_report(d, &r);
+        page += r.npages;
+        npages -= r.npages;
+    }
+}
+
+static void *reporter_thread(void *opaque)
+{
+    PagecacheDst *d = opaque;
+    MigrationIncomingState *mis = migration_incoming_get_current();
+    GBytes *msg;
+    int ret = 0;
+
+    qemu_mutex_lock(&d->lock);
+    while (!d->closing && ret >= 0) {
+        size_t len;
+        const void *data;
+
+        msg = g_queue_pop_head(&d->reports);
+        if (!msg) {
+            qemu_cond_wait(&d->cond, &d->lock);
+            continue;
+        }
+        qemu_mutex_unlock(&d->lock);
+        data = g_bytes_get_data(msg, &len);
+        ret = migrate_send_rp_pagecache(mis, len, (void *)data);
+        g_bytes_unref(msg);
+        qemu_mutex_lock(&d->lock);
+    }
+    d->closing = true;
+    d->reporter_done = true;
+    qemu_cond_broadcast(&d->cond);
+    qemu_mutex_unlock(&d->lock);
+    dst_unref(d);
+    return NULL;
+}
+
+/* --- refill, in reader threads --- */
+
+static bool copy_page(PagecacheDst *d, const DstBlock *b, uint64_t page,
+                      const uint8_t *data)
+{
+    bool copied = false;
+
+    /* The full barrier pairs with the one in revoke_refills(). */
+    qatomic_fetch_inc(&d->copiers);
+    if (!qatomic_read(&d->revoked) &&
+        pagecache_claim_copy_begin(&b->claims[page])) {
+        memcpy(b->host + (page << d->page_bits), data, 1 << d->page_bits);
+        pagecache_claim_copy_end(&b->claims[page]);
+        copied = true;
+    }
+    qatomic_fetch_dec(&d->copiers);
+    return copied;
+}
+
+static void flush_report(PagecacheDst *d, PagecacheReport *r)
+{
+    if (r->npages) {
+        stat64_add(&d->reported, r->npages);
+        queue_report(d, r);
+    }
+    r->npages = 0;
+}
+
+static void refill(PagecacheDst *d, const PagecacheRun *run,
+                   const uint8_t *data)
+{
+    const DstBlock *b = &d->blocks[run->block];
+    size_t page_size = 1 << d->page_bits;
+    PagecacheReport r = {
+        .block = run->block, .status = PAGECACHE_REPORT_OK,
+    };
+    uint32_t i;
+
+    for (i = 0; i < run->npages; i++, data += page_size) {
+        bool copied = copy_page(d, b, run->page + i, data);
+
+        /*
+         * The digest is of the bytes that were written.  They are private to
+         * us, unlike the page, which the channel may be writing already.
+         */
+        if (!copied) {
+            stat64_add(&d->superseded, 1);
+            flush_report(d, &r);
+            continue;
+        }
+        if (!r.npages) {
+            r.page = run->page + i;
+        }
+        if (!pagecache_digest_page(&d->digest, data, page_size,
+                                   r.digests[r.npages])) {
+            flush_report(d, &r);
+            continue;
+        }
+        if (++r.npages == PAGECACHE_REPORT_PAGES_MAX) {
+            flush_report(d, &r);
+        }
+    }
+    flush_report(d, &r);
+}
+
+static void run_done(void *opaque, const PagecacheRun *run,
+                     const uint8_t *data, int ret)
+{
+    PagecacheDst *d = opaque;
+
+    if (qatomic_read(&d->revoked)) {
+        return;
+    }
+    trace_pagecache_dst_refill(run->sector, run->block, run->page,
+                               run->npages, ret);
+    if (ret < 0) {
+        report_unavailable(d, run->block, run->page, run->npages);
+    } else {
+        refill(d, run, data);
+    }
+}
+
+/* Returns once no refill writes guest RAM any more, after memcpy()s at most. */
+static void revoke_refills(PagecacheDst *d)
+{
+    qatomic_set(&d->revoked, true);
+    smp_mb(); /* pairs with the atomic increment in copy_page() */
+    while (qatomic_load_acquire(&d->copiers)) {
+        cpu_relax();
+    }
+}
+
+/* --- START --- */
+
+typedef struct OpenReaders {
+    PagecacheDst *d;
+    Coroutine *co;
+} OpenReaders;
+
+static const PagecacheDisk *find_disk(const char *path)
+{
+    unsigned i, n = pagecache_disks_refresh();
+
+    for (i = 0; i < n; i++) {
+        const PagecacheDisk *disk = pagecache_disk_get(i);
+
+        if (disk->dev && !strcmp(disk->path, path)) {
+            return disk;
+        }
+    }
+    return NULL;
+}
+
+static void open_reader(PagecacheDst *d, DstDisk *disk)
+{
+    MigrationState *s = migrate_get_current();
+    const PagecacheReaderConfig config = {
+        .page_size = 1 << d->page_bits,
+        .sessions = s->pagecache_sessions,
+        .deadline_ms = s->pagecache_deadline,
+        .max_bandwidth = s->pagecache_max_bandwidth,
+        .done = run_done,
+        .opaque = d,
+        .release = dst_unref,
+    };
+    const PagecacheDisk *own = find_disk(disk->path);
+    PagecacheReaderSpec *spec;
+    Error *err = NULL;
+
+    if (!own) {
+        error_setg(&err, "no such disk here");
+        spec = NULL;
+    } else {
+        spec = pagecache_reader_spec_new(own->blk, &err);
+    }
+    if (spec) {
+        qatomic_fetch_inc(&d->refs);
+        disk->reader = pagecache_reader_open(spec, &config);
+    } else {
+        disk->error = g_strdup(error_get_pretty(err));
+        warn_report("skip-pagecache: can't read disk '%s' here: %s",
+                    disk->path, disk->error);
+        error_free(err);
+    }
+    trace_pagecache_dst_disk(disk->path, disk->error ?: "reader open");
+}
+
+/*
+ * Opening nodes is not for coroutines, and the migration stream is loaded in
+ * one.
+ */
+static void open_readers_bh(void *opaque)
+{
+    OpenReaders *o = opaque;
+    guint i;
+
+    for (i = 0; i < o->d->disks->len; i++) {
+        open_reader(o->d, &g_array_index(o->d->disks, DstDisk, i));
+    }
+    aio_co_wake(o->co);
+}
+
+static void coroutine_fn open_readers(PagecacheDst *d)
+{
+    OpenReaders o = { .d = d, .co = qemu_coroutine_self() };
+
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), open_readers_bh, &o);
+    qemu_coroutine_yield();
+}
+
+static bool set_up_blocks(PagecacheDst *d, Error **errp)
+{
+    guint i;
+
+    d->blocks = g_new0(DstBlock, d->start->blocks->len);
+    for (i = 0; i < d->start->blocks->len; i++) {
+        PagecacheWireBlock *w = &g_array_index(d->start->blocks,
+                                               PagecacheWireBlock, i);
+        RAMBlock *rb = qemu_ram_block_by_name(w->idstr);
+
+        if (!rb || migrate_ram_is_ignored(rb)) {
+            error_setg(errp, "RAM block '%s' of the source is not here",
+                       w->idstr);
+            return false;
+        }
+        if (w->npages > rb->max_length >> d->page_bits) {
+            error_setg(errp, "RAM block '%s' has %" PRIu64 " pages at the "
+                       "source, expected at most %" PRIu64, w->idstr,
+                       w->npages, (uint64_t)(rb->max_length >> d->page_bits));
+            return false;
+        }
+        if (rb->pagecache_claims) {
+            error_setg(errp, "RAM block '%s' is named twice", w->idstr);
+            return false;
+        }
+        /* For all that multifd may name, whatever used_length becomes */
+        d->blocks[i] = (DstBlock) {
+            .rb = rb,
+            .host = rb->host,
+            .claims = g_new0(uint8_t, (rb->max_length >> d->page_bits) + 1),
+        };
+        rb->pagecache_claims = d->blocks[i].claims;
+    }
+    return true;
+}
+
+static bool load_start(const uint8_t *body, size_t len, Error **errp)
+{
+    MigrationIncomingState *mis = migration_incoming_get_current();
+    g_autofree char *err = NULL;
+    PagecacheDst *d;
+    guint i;
+
+    if (!migrate_skip_pagecache()) {
+        uint8_t buf[PAGECACHE_REPORT_MAX];
+        PagecacheReport r = { .status = PAGECACHE_REPORT_REFUSED };
+
+        error_setg(errp, "the capability skip-pagecache is on at the source "
+                   "and off here; set it on both sides");
+        migrate_send_rp_pagecache(mis, pagecache_wire_encode_report(&r, buf),
+                                  buf);
+        return false;
+    }
+    if (dst) {
+        error_setg(errp, "a second START, expected one");
+        return false;
+    }
+    if (!qemu_in_coroutine() || !mis->to_src_file) {
+        error_setg(errp, "START in what is no live migration with a return "
+                   "path");
+        return false;
+    }
+
+    d = g_new0(PagecacheDst, 1);
+    d->refs = 1;
+    qemu_mutex_init(&d->lock);
+    qemu_cond_init(&d->cond);
+    g_queue_init(&d->reports);
+    d->page_bits = qemu_target_page_bits();
+    d->disks = g_array_new(FALSE, TRUE, sizeof(DstDisk));
+    d->start = pagecache_wire_decode_start(body, len, &err);
+    if (!d->start) {
+        error_setg(errp, "malformed START: %s", err);
+        d->start = pagecache_wire_start_new();
+        dst_unref(d);
+        return false;
+    }
+    pagecache_src_forget();
+    dst = d;    /* from here on pagecache_dst_cleanup() undoes it */
+    if (d->start->page_bits != d->page_bits) {
+        error_setg(errp, "pages of 2^%u bytes, expected 2^%u",
+                   d->start->page_bits, d->page_bits);
+        g_array_set_size(d->start->blocks, 0);
+        return false;
+    }
+    if (!pagecache_digest_init_from(&d->digest, d->start, errp) ||
+        !set_up_blocks(d, errp)) {
+        return false;
+    }
+    for (i = 0; i < d->start->disks->len; i++) {
+        PagecacheWireDisk *w = &g_array_index(d->start->disks,
+                                              PagecacheWireDisk, i);
+        DstDisk disk = { .id = w->id, .path = g_strdup(w->path) };
+
+        g_array_append_val(d->disks, disk);
+    }
+    trace_pagecache_dst_start(d->disks->len, d->start->blocks->len);
+    open_readers(d);
+
+    qatomic_fetch_inc(&d->refs);
+    qemu_thread_create(&d->reporter, "mig/pc-report", reporter_thread, d,
+                       QEMU_THREAD_JOINABLE);
+    return true;
+}
+
+/* --- OFFERS --- */
+
+static DstDisk *disk_by_id(PagecacheDst *d, uint32_t id)
+{
+    guint i;
+
+    for (i = 0; i < d->disks->len; i++) {
+        DstDisk *disk = &g_array_index(d->disks, DstDisk, i);
+
+        if (disk->id == id) {
+            return disk;
+        }
+    }
+    g_assert_not_reached();     /* pagecache_wire_check_offer() has seen it */
+}
+
+/* Submits the pages that nobody has claimed. */
+static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o)
+{
+    DstBlock *b = &d->blocks[o->block];
+    DstDisk *disk = disk_by_id(d, o->disk);
+    PagecacheRun run = { .block = o->block };
+    uint32_t i;
+
+    trace_pagecache_dst_offer(o->disk, o->sector, o->block, o->page,
+                              o->npages);
+    stat64_add(&d->offered, o->npages);
+    if (!disk->reader) {
+        report_unavailable(d, o->block, o->page, o->npages);
+        return;
+    }
+    for (i = 0; i <= o->npages; i++) {
+        if (i < o->npages &&
+            pagecache_claim_offer(&b->claims[o->page + i])) {
+            if (!run.npages++) {
+                run.page = o->page + i;
+                run.sector = o->sector + ((uint64_t)i << (d->page_bits - 9));
+            }
+            continue;
+        }
+        if (i < o->npages) {
+            stat64_add(&d->superseded, 1);
+        }
+        if (run.npages) {
+            pagecache_reader_submit(disk->reader, &run, 1);
+            run.npages = 0;
+        }
+    }
+}
+
+static bool load_offers(const uint8_t *body, size_t len, Error **errp)
+{
+    g_autoptr(GArray) offers = NULL;
+    g_autofree char *err = NULL;
+    guint i;
+
+    if (!dst || qatomic_read(&dst->revoked)) {
+        error_setg(errp, "OFFERS out of turn, expected START before and END "
+                   "after them");
+        return false;
+    }
+    offers = pagecache_wire_decode_offers(body, len, &err);
+    if (!offers) {
+        error_setg(errp, "malformed OFFERS: %s", err);
+        return false;
+    }
+    for (i = 0; i < offers->len; i++) {
+        PagecacheWireOffer *o = &g_array_index(offers, PagecacheWireOffer, i);
+
+        if (!pagecache_wire_check_offer(dst->start, o, &err)) {
+            error_setg(errp, "%s", err);
+            return false;
+        }
+        take_offer(dst, o);
+    }
+    return true;
+}
+
+/* --- END --- */
+
+static void close_readers(PagecacheDst *d)
+{
+    guint i;
+
+    for (i = 0; i < d->disks->len; i++) {
+        DstDisk *disk = &g_array_index(d->disks, DstDisk, i);
+
+        if (disk->reader) {
+            pagecache_reader_stats(disk->reader, &disk->stats);
+            pagecache_reader_close(disk->reader);
+            disk->reader = NULL;
+        }
+    }
+    WITH_QEMU_LOCK_GUARD(&d->lock) {
+        d->closing = true;
+        qemu_cond_broadcast(&d->cond);
+    }
+}
+
+static bool load_end(const uint8_t *body, size_t len, Error **errp)
+{
+    int64_t start = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
+    g_autofree char *err = NULL;
+
+    if (!dst || qatomic_read(&dst->revoked)) {
+        error_setg(errp, "END out of turn, expected one after START");
+        return false;
+    }
+    if (!pagecache_wire_decode_end(body, len, &err)) {
+        error_setg(errp, "malformed END: %s", err);
+        return false;
+    }
+    revoke_refills(dst);
+    close_readers(dst);
+    dst->blackout_us = qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start;
+    trace_pagecache_dst_end(stat64_get(&dst->reported),
+                            stat64_get(&dst->superseded),
+                            stat64_get(&dst->unavailable), dst->blackout_us);
+    return true;
+}
+
+/* --- the section --- */
+
+int pagecache_dst_load(QEMUFile *f, void *opaque, int version_id)
+{
+    g_autofree uint8_t *body = NULL;
+    g_autofree char *err = NULL;
+    uint8_t header[PAGECACHE_WIRE_FRAME_HEADER];
+    Error *local_err = NULL;
+    uint32_t len;
+    bool ok;
+    int ret;
+
+    if (qemu_get_buffer(f, header, sizeof(header)) != sizeof(header)) {
+        ret = qemu_file_get_error(f);
+        return ret < 0 ? ret : -EIO;
+    }
+    if (!pagecache_wire_decode_header(header, header[0], &len, &err)) {
+        error_setg(&local_err, "%s", err);
+        goto fail;
+    }
+    body = g_malloc(len);
+    if (qemu_get_buffer(f, body, len) != len) {
+        ret = qemu_file_get_error(f);
+        return ret < 0 ? ret : -EIO;
+    }
+    switch (header[0]) {
+    case PAGECACHE_WIRE_START:
+        ok = load_start(body, len, &local_err);
+        break;
+    case PAGECACHE_WIRE_OFFERS:
+        ok = load_offers(body, len, &local_err);
+        break;
+    case PAGECACHE_WIRE_END:
+        ok = load_end(body, len, &local_err);
+        break;
+    default:
+        error_setg(&local_err, "frame of type %u, expected %u to %u",
+                   header[0], PAGECACHE_WIRE_START, PAGECACHE_WIRE_END);
+        ok = false;
+    }
+    if (ok) {
+        return 0;
+    }
+fail:
+    error_prepend(&local_err, "skip-pagecache: ");
+    migrate_set_error(migrate_get_current(), local_err);
+    error_report_err(local_err);
+    return -EINVAL;
+}
+
+/*
+ * The reporter thread may be sending.  It is done at once when the source
+ * reads its return path, and must not keep us for ever when it doesn't.
+ */
+static void join_reporter(PagecacheDst *d)
+{
+    MigrationIncomingState *mis = migration_incoming_get_current();
+    int64_t until = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                    REPORTER_PATIENCE_MS;
+    bool done;
+
+    WITH_QEMU_LOCK_GUARD(&d->lock) {
+        int64_t left;
+
+        while (!d->reporter_done &&
+               (left = until - qemu_clock_get_ms(QEMU_CLOCK_REALTIME)) > 0) {
+            qemu_cond_timedwait(&d->cond, &d->lock, left);
+        }
+        done = d->reporter_done;
+    }
+    if (!done && mis->to_src_file) {
+        warn_report("skip-pagecache: the source does not read its return "
+                    "path, closing it");
+        qemu_file_shutdown(mis->to_src_file);
+    }
+    qemu_thread_join(&d->reporter);
+}
+
+/*
+ * With the BQL, in the main thread; all threads that load pages are gone.
+ * Called at the end of every incoming migration, good or bad.
+ */
+int pagecache_dst_cleanup(void *opaque)
+{
+    PagecacheDst *d = dst;
+    guint i;
+
+    if (!d) {
+        return 0;
+    }
+    revoke_refills(d);
+    close_readers(d);
+    if (d->reporter.thread) {
+        join_reporter(d);
+    }
+    qapi_free_MigrationPagecacheInfo(last_info);
+    last_info = pagecache_dst_info();
+    dst = NULL;
+    for (i = 0; d->blocks && i < d->start->blocks->len; i++) {
+        if (d->blocks[i].rb) {
+            d->blocks[i].rb->pagecache_claims = NULL;
+        }
+    }
+    trace_pagecache_dst_cleanup();
+    dst_unref(d);
+    return 0;
+}
+
+void pagecache_dst_claim_pages(RAMBlock *rb, const ram_addr_t *offsets,
+                               uint32_t n)
+{
+    unsigned bits = qemu_target_page_bits();
+    uint32_t i;
+
+    for (i = 0; rb->pagecache_claims && i < n; i++) {
+        pagecache_dst_claim(rb, offsets[i], bits);
+    }
+}
+
+/* --- statistics --- */
+
+static void add_disk_info(MigrationPagecacheInfo *info, DstDisk *disk)
+{
+    MigrationPagecacheDisk *out = g_new0(MigrationPagecacheDisk, 1);
+    PagecacheReaderStats stats = disk->stats;
+
+    if (disk->reader) {
+        pagecache_reader_stats(disk->reader, &stats);
+    } else {
+        stats.last_error = g_strdup(stats.last_error);
+    }
+    out->device = g_strdup(disk->path);
+    out->reader = g_strdup(stats.engine);
+    if (disk->error) {
+        out->status = PAGECACHE_READER_STATUS_NONE;
+        out->error = g_strdup(disk->error);
+    } else {
+        out->status = stats.state == PAGECACHE_READER_OPENING ?
+                      PAGECACHE_READER_STATUS_OPENING :
+                      stats.state == PAGECACHE_READER_READY ?
+                      PAGECACHE_READER_STATUS_READY :
+                      PAGECACHE_READER_STATUS_FAILED;
+        out->error = g_steal_pointer(&stats.last_error);
+    }
+    g_free(stats.last_error);
+    out->bytes_read = stats.bytes_read;
+    out->reads = stats.reads;
+    out->errors = stats.errors;
+    out->timeouts = stats.timeouts;
+    QAPI_LIST_PREPEND(info->disks, out);
+}
+
+MigrationPagecacheInfo *pagecache_dst_info(void)
+{
+    MigrationPagecacheInfo *info;
+    guint i;
+
+    if (!dst) {
+        return last_info ? QAPI_CLONE(MigrationPagecacheInfo, last_info) : NULL;
+    }
+    info = g_new0(MigrationPagecacheInfo, 1);
+    info->active = true;
+    info->offered_pages = stat64_get(&dst->offered);
+    info->reported_pages = stat64_get(&dst->reported);
+    info->unavailable_pages = stat64_get(&dst->unavailable);
+    info->has_superseded_pages = true;
+    info->superseded_pages = stat64_get(&dst->superseded);
+    info->refill_bytes = info->reported_pages << dst->page_bits;
+    info->has_blackout_time = dst->blackout_us;
+    info->blackout_time = dst->blackout_us;
+    info->has_disks = true;
+    for (i = dst->disks->len; i-- > 0;) {
+        add_disk_info(info, &g_array_index(dst->disks, DstDisk, i));
+    }
+    return info;
+}
+
+/* --- both sides --- */
+
+/*
+ * A QEMU that has received a guest and sends it on is both; what it does now
+ * counts.
+ */
+MigrationPagecacheInfo *pagecache_info(void)
+{
+    return dst ? pagecache_dst_info() :
+           pagecache_src_info() ?: pagecache_dst_info();
+}
+
+void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
+{
+    MigrationPagecacheDiskList *l;
+
+    if (!info) {
+        return;
+    }
+    monitor_printf(mon, "skip-pagecache: %s%s%s\n",
+                   info->active ? "active" : "inactive",
+                   info->reason ? ", " : "", info->reason ?: "");
+    if (info->has_hinted_pages) {
+        monitor_printf(mon, "hinted: %" PRIu64 " pages (%" PRIu64
+                       " dropped, %" PRIu64 " too late or twice)\n",
+                       info->hinted_pages, info->dropped_hints,
+                       info->duplicate_pages);
+    }
+    if (info->has_map_time) {
+        monitor_printf(mon, "map time: %" PRIu64 " ms\n", info->map_time);
+    }
+    monitor_printf(mon, "offered: %" PRIu64 " pages\n", info->offered_pages);
+    monitor_printf(mon, "reported: %" PRIu64 " pages\n", info->reported_pages);
+    if (info->has_proven_pages) {
+        monitor_printf(mon, "proven: %" PRIu64 " pages (%" PRIu64
+                       " mismatched)\n", info->proven_pages,
+                       info->mismatched_pages);
+        monitor_printf(mon, "released: %" PRIu64 " pages\n",
+                       info->released_pages);
+    }
+    if (info->has_superseded_pages) {
+        monitor_printf(mon, "superseded: %" PRIu64 " pages\n",
+                       info->superseded_pages);
+    }
+    monitor_printf(mon, "unavailable: %" PRIu64 " pages\n",
+                   info->unavailable_pages);
+    if (info->has_pooled_pages) {
+        monitor_printf(mon, "waiting: %" PRIu64 " pages, in flight: %" PRIu64
+                       " pages\n", info->pooled_pages, info->in_flight_pages);
+    }
+    monitor_printf(mon, "refilled: %" PRIu64 " kbytes\n",
+                   info->refill_bytes >> 10);
+    if (info->has_refill_rate) {
+        monitor_printf(mon, "refill rate: %" PRIu64 " kbytes/s\n",
+                       info->refill_rate >> 10);
+    }
+    if (info->given_up) {
+        monitor_printf(mon, "hints given up: %s\n", info->given_up);
+    }
+    for (l = info->disks; l; l = l->next) {
+        monitor_printf(mon, "disk %s: %s%s%s, %" PRIu64 " kbytes in %" PRIu64
+                       " reads, %" PRIu64 " errors (%" PRIu64 " timeouts)%s%s"
+                       "\n", l->value->device,
+                       PagecacheReaderStatus_str(l->value->status),
+                       l->value->reader ? " by " : "", l->value->reader ?: "",
+                       l->value->bytes_read >> 10, l->value->reads,
+                       l->value->errors, l->value->timeouts,
+                       l->value->error ? ": " : "", l->value->error ?: "");
+    }
+}

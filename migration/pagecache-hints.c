@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: hint producers and the queue of hints
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Hints are checked here for what can be known without looking at content:
+ * RAM that migrates, sectors that exist, sizes that make sense.  What is left
+ * waits in a bounded queue for the migration thread.
+ */
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/lockable.h"
+#include "exec/address-spaces.h"
+#include "exec/memory.h"
+#include "exec/target_page.h"
+#include "migration/misc.h"
+#include "pagecache-hints.h"
+#include "ram.h"
+#include "trace.h"
+
+#define QUEUE_MAX (256 * 1024)          /* hints */
+/* Pages; whoever takes a hint from the queue looks at each of them. */
+#define QUEUED_HINT_MAX 16384
+
+struct PagecacheProducer {
+    const PagecacheProducerOps *ops;
+    void *opaque;
+    uint32_t id;
+    /* Of the collection under way, under hints.lock: */
+    uint64_t pages;                     /* delivered, good or bad */
+    uint64_t inputs;                    /* hints and malformed inputs */
+    bool refused;                       /* too much came, nothing more taken */
+    bool ended;
+    QLIST_ENTRY(PagecacheProducer) next;
+};
+
+static struct {
+    /* under the BQL */
+    QLIST_HEAD(, PagecacheProducer) producers;
+    uint32_t next_id;
+
+    QemuMutex lock;                     /* for all of the rest */
+    uint32_t epoch;                     /* never reused, never 0 once started */
+    bool wanted;                        /* a collection is under way */
+    PagecacheHintDisk *disks;
+    unsigned ndisks;
+    uint64_t ram_pages;                 /* 4096-byte pages, bounds a map */
+    int64_t started;
+    GArray *queue;                      /* of PagecacheQueuedHint */
+    guint queue_head;
+    PagecacheHintStats stats;
+} hints;
+
+static void __attribute__((constructor)) pagecache_hints_init(void)
+{
+    qemu_mutex_init(&hints.lock);
+    QLIST_INIT(&hints.producers);
+    hints.queue = g_array_new(FALSE, FALSE, sizeof(PagecacheQueuedHint));
+}
+
+/* --- producers --- */
+
+PagecacheProducer *pagecache_producer_register(const PagecacheProducerOps *ops,
+                                               void *opaque)
+{
+    PagecacheProducer *p = g_new0(PagecacheProducer, 1);
+    bool wanted;
+    uint32_t epoch;
+
+    GLOBAL_STATE_CODE();
+    p->ops = ops;
+    p->opaque = opaque;
+    p->id = hints.next_id++;
+    QLIST_INSERT_HEAD(&hints.producers, p, next);
+
+    WITH_QEMU_LOCK_GUARD(&hints.lock) {
+        wanted = hints.wanted;
+        epoch = hints.epoch;
+    }
+    trace_pagecache_producer_register(ops->name, p->id);
+    if (wanted) {
+        ops->collect(opaque, epoch);
+    }
+    return p;
+}
+
+void pagecache_producer_unregister(PagecacheProducer *producer)
+{
+    GLOBAL_STATE_CODE();
+    if (producer) {
+        trace_pagecache_producer_unregister(producer->ops->name, producer->id);
+        QLIST_REMOVE(producer, next);
+        g_free(producer);
+    }
+}
+
+/* Called with hints.lock held. */
+static void drop(PagecacheProducer *p, const char *why, uint64_t count)
+{
+    hints.stats.dropped += count;
+    trace_pagecache_hint_dropped(p->ops->name, why, count);
+}
+
+/*
+ * A map names every page of RAM once at most, and a run has a page at least.
+ * Twice as much is tolerated, for cache that moves while it is collected.
+ * Called with hints.lock held.
+ */
+static bool producer_may_go_on(PagecacheProducer *p)
+{
+    if (!p->refused && (p->pages > 2 * hints.ram_pages ||
+                        p->inputs > 2 * hints.ram_pages)) {
+        p->refused = true;
+        warn_report("skip-pagecache: %s delivers more hints than the guest has "
+                    "pages (%" PRIu64 "), the rest is ignored",
+                    p->ops->name, hints.ram_pages);
+        trace_pagecache_producer_refused(p->ops->name, p->pages, p->inputs);
+    }
+    return !p->refused;
+}
+
+/* Is @rb RAM that a refill may write?  Called in an RCU critical section. */
+static bool block_is_eligible(RAMBlock *rb)
+{
+    return rb && qemu_ram_is_migratable(rb) && !migrate_ram_is_ignored(rb) &&
+           !memory_region_is_ram_device(rb->mr) && !rb->mr->readonly &&
+           !memory_region_has_guest_memfd(rb->mr);
+}
+
+/*
+ * Queues the whole target pages among @bytes bytes at @offset of @rb.  Called
+ * with hints.lock held, in an RCU critical section.
+ */
+static void queue_range(PagecacheProducer *p, uint32_t disk, RAMBlock *rb,
+                        uint64_t offset, uint64_t bytes, uint64_t sector)
+{
+    unsigned bits = qemu_target_page_bits();
+    uint64_t start = ROUND_UP(offset, 1ULL << bits);
+    uint64_t end = ROUND_DOWN(offset + bytes, 1ULL << bits);
+    uint64_t step;
+    PagecacheQueuedHint q = {
+        .rb = rb,
+        .sector = sector + ((start - offset) >> PAGECACHE_SECTOR_BITS),
+        .disk = disk,
+        .producer = p->id,
+    };
+
+    if (end <= start) {
+        drop(p, "smaller than a page", 1);
+        return;
+    }
+    if (end > rb->used_length) {
+        drop(p, "outside of RAM block", bytes >> PAGECACHE_PAGE_BITS);
+        return;
+    }
+    hints.stats.hinted += (end - start) >> bits;
+    for (; start < end; start += step) {
+        step = MIN(end - start, (uint64_t)QUEUED_HINT_MAX << bits);
+        q.page = start >> bits;
+        q.npages = step >> bits;
+        g_array_append_val(hints.queue, q);
+        q.sector += step >> PAGECACHE_SECTOR_BITS;
+    }
+}
+
+/* Called with hints.lock held. */
+static bool disk_holds(PagecacheProducer *p, uint32_t disk, uint64_t sector,
+                       uint32_t npages)
+{
+    uint64_t n = (uint64_t)npages << (PAGECACHE_PAGE_BITS -
+                                      PAGECACHE_SECTOR_BITS);
+
+    if (disk >= hints.ndisks || !hints.disks[disk].present) {
+        drop(p, "no such disk", npages);
+        return false;
+    }
+    if (n > hints.disks[disk].sectors ||
+        sector > hints.disks[disk].sectors - n) {
+        drop(p, "outside of disk", npages);
+        return false;
+    }
+    return true;
+}
+
+/* Called with hints.lock held. */
+static bool shape_is_good(PagecacheProducer *p, uint64_t addr, uint32_t npages)
+{
+    uint64_t bytes = (uint64_t)npages << PAGECACHE_PAGE_BITS;
+
+    p->inputs++;
+    p->pages += npages;
+    if (!npages || npages > hints.ram_pages || addr + bytes < addr) {
+        drop(p, "number of pages", 1);
+        return false;
+    }
+    if (addr & ((1 << PAGECACHE_PAGE_BITS) - 1)) {
+        drop(p, "misaligned", npages);
+        return false;
+    }
+    return true;
+}
+
+/* Called with hints.lock held, in an RCU critical section. */
+static void queue_gpa(PagecacheProducer *p, const PagecacheHint *h)
+{
+    uint64_t left = (uint64_t)h->npages << PAGECACHE_PAGE_BITS;
+    uint64_t gpa = h->gpa, sector = h->sector;
+
+    if (!shape_is_good(p, gpa, h->npages) ||
+        !disk_holds(p, h->disk, sector, h->npages)) {
+        return;
+    }
+    while (left) {
+        hwaddr xlat, len = left;
+        MemoryRegion *mr = address_space_translate(&address_space_memory, gpa,
+                                                   &xlat, &len, false,
+                                                   MEMTXATTRS_UNSPECIFIED);
+
+        /* Whatever is there, it goes on at the next page at the latest. */
+        if (len < (1 << PAGECACHE_PAGE_BITS)) {
+            len = 1 << PAGECACHE_PAGE_BITS;
+            drop(p, "not RAM", 1);
+        } else if (!memory_region_is_ram(mr) || mr->readonly ||
+                   !block_is_eligible(mr->ram_block)) {
+            len = ROUND_UP(len, 1 << PAGECACHE_PAGE_BITS);
+            drop(p, "not RAM that migrates", MIN(len, left) >>
+                                             PAGECACHE_PAGE_BITS);
+        } else {
+            len = ROUND_DOWN(len, 1 << PAGECACHE_PAGE_BITS);
+            queue_range(p, h->disk, mr->ram_block, xlat, len, sector);
+        }
+        len = MIN(len, left);
+        gpa += len;
+        left -= len;
+        sector += len >> PAGECACHE_SECTOR_BITS;
+    }
+}
+
+/* Called with hints.lock held. */
+static PagecacheVerdict verdict(PagecacheProducer *p, uint32_t epoch)
+{
+    if (!hints.wanted || epoch != hints.epoch || p->ended ||
+        !producer_may_go_on(p)) {
+        return PAGECACHE_STOP;
+    }
+    if (hints.queue->len - hints.queue_head >= QUEUE_MAX) {
+        return PAGECACHE_BUSY;
+    }
+    return PAGECACHE_MORE;
+}
+
+PagecacheVerdict pagecache_producer_hints(PagecacheProducer *producer,
+                                          uint32_t epoch,
+                                          const PagecacheHint *h, size_t n)
+{
+    PagecacheVerdict ret;
+    size_t i;
+
+    assert(n <= PAGECACHE_BATCH_MAX);
+    RCU_READ_LOCK_GUARD();
+    QEMU_LOCK_GUARD(&hints.lock);
+
+    ret = verdict(producer, epoch);
+    for (i = 0; ret == PAGECACHE_MORE && i < n; i++) {
+        queue_gpa(producer, &h[i]);
+    }
+    return ret;
+}
+
+PagecacheVerdict pagecache_producer_block_hint(PagecacheProducer *producer,
+                                               uint32_t epoch,
+                                               const char *idstr,
+                                               const PagecacheHint *h)
+{
+    PagecacheVerdict ret;
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    QEMU_LOCK_GUARD(&hints.lock);
+
+    ret = verdict(producer, epoch);
+    if (ret == PAGECACHE_MORE && shape_is_good(producer, h->gpa, h->npages) &&
+        disk_holds(producer, h->disk, h->sector, h->npages)) {
+        rb = qemu_ram_block_by_name(idstr);
+        if (block_is_eligible(rb)) {
+            queue_range(producer, h->disk, rb, h->gpa,
+                        (uint64_t)h->npages << PAGECACHE_PAGE_BITS, h->sector);
+        } else {
+            drop(producer, "no such RAM block that migrates", h->npages);
+        }
+    }
+    return ret;
+}
+
+void pagecache_producer_end(PagecacheProducer *producer, uint32_t epoch,
+                            bool complete)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+
+    if (!hints.wanted || epoch != hints.epoch || producer->ended) {
+        return;
+    }
+    producer->ended = true;
+    hints.stats.map_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) -
+                         hints.started;
+    trace_pagecache_producer_end(producer->ops->name, epoch, complete,
+                                 producer->inputs, producer->pages,
+                                 hints.stats.map_ms);
+}
+
+void pagecache_producer_bad(PagecacheProducer *producer, const char *what)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+
+    if (hints.wanted) {
+        producer->inputs++;
+        drop(producer, what, 1);
+    }
+}
+
+/* --- the source side --- */
+
+void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
+{
+    PagecacheProducer *p, *next;
+    uint32_t epoch;
+
+    GLOBAL_STATE_CODE();
+    WITH_QEMU_LOCK_GUARD(&hints.lock) {
+        g_free(hints.disks);
+        hints.disks = g_memdup2(disks, ndisks * sizeof(*disks));
+        hints.ndisks = ndisks;
+        hints.ram_pages = ram_bytes_total() >> PAGECACHE_PAGE_BITS;
+        hints.started = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+        g_array_set_size(hints.queue, 0);
+        hints.queue_head = 0;
+        hints.stats = (PagecacheHintStats) { .map_ms = -1 };
+        QLIST_FOREACH(p, &hints.producers, next) {
+            p->pages = p->inputs = 0;
+            p->refused = p->ended = false;
+        }
+        if (!++hints.epoch) {
+            hints.epoch++;
+        }
+        epoch = hints.epoch;
+        hints.wanted = true;
+    }
+    trace_pagecache_hints_start(epoch, ndisks);
+    QLIST_FOREACH_SAFE(p, &hints.producers, next, next) {
+        p->ops->collect(p->opaque, epoch);
+    }
+}
+
+void pagecache_hints_refuse(void)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+
+    hints.wanted = false;
+    g_array_set_size(hints.queue, 0);
+    hints.queue_head = 0;
+}
+
+void pagecache_hints_stop(void)
+{
+    PagecacheProducer *p, *next;
+
+    GLOBAL_STATE_CODE();
+    pagecache_hints_refuse();
+    QLIST_FOREACH_SAFE(p, &hints.producers, next, next) {
+        p->ops->stop(p->opaque);
+    }
+    WITH_QEMU_LOCK_GUARD(&hints.lock) {
+        /* The queue may have been large; it starts small the next time. */
+        g_array_unref(hints.queue);
+        hints.queue = g_array_new(FALSE, FALSE, sizeof(PagecacheQueuedHint));
+        hints.queue_head = 0;
+    }
+    trace_pagecache_hints_stop();
+}
+
+unsigned pagecache_hints_take(PagecacheQueuedHint *out, unsigned max)
+{
+    guint n;
+
+    QEMU_LOCK_GUARD(&hints.lock);
+    n = MIN(max, hints.queue->len - hints.queue_head);
+    if (n) {
+        memcpy(out, &g_array_index(hints.queue, PagecacheQueuedHint,
+                                   hints.queue_head), n * sizeof(*out));
+        hints.queue_head += n;
+    }
+    /* Keeps what was taken from piling up, at a cost of O(1) a hint. */
+    if (hints.queue_head && hints.queue_head >= hints.queue->len / 2) {
+        g_array_remove_range(hints.queue, 0, hints.queue_head);
+        hints.queue_head = 0;
+    }
+    return n;
+}
+
+void pagecache_hints_stats(PagecacheHintStats *stats)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+    *stats = hints.stats;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: hints on their way from the producers to the source side
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * include/migration/pagecache.h is what producers see of it.
+ */
+#ifndef MIGRATION_PAGECACHE_HINTS_H
+#define MIGRATION_PAGECACHE_HINTS_H
+
+#include "exec/ramblock.h"
+#include "migration/pagecache.h"
+
+/* A hint that was checked: pages of RAM that migrates, sectors of a disk */
+typedef struct PagecacheQueuedHint {
+    RAMBlock *rb;
+    uint64_t page;      /* target page in rb */
+    uint64_t sector;
+    uint32_t npages;    /* target pages */
+    uint32_t disk;      /* index in the disk table */
+    uint32_t producer;
+} PagecacheQueuedHint;
+
+typedef struct PagecacheHintStats {
+    uint64_t hinted;    /* target pages queued */
+    uint64_t dropped;   /* pages, or malformed inputs, dropped */
+    int64_t map_ms;     /* start to the last end record; -1: none came */
+} PagecacheHintStats;
+
+/* Disks are unplugged and resized; these are as large as START said. */
+typedef struct PagecacheHintDisk {
+    bool present;
+    uint64_t sectors;
+} PagecacheHintDisk;
+
+/*
+ * Asks all producers for a map.  @disks has one entry for each index of the
+ * disk table; it is copied.  BQL.
+ */
+void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks);
+/* Hints are no longer wanted.  BQL.  Nothing happens without a start. */
+void pagecache_hints_stop(void);
+/* The same for a thread without the BQL: producers are told as they call. */
+void pagecache_hints_refuse(void);
+
+/* Takes up to @max queued hints.  Any thread. */
+unsigned pagecache_hints_take(PagecacheQueuedHint *hints, unsigned max);
+
+void pagecache_hints_stats(PagecacheHintStats *stats);
+
+/*
+ * As pagecache_producer_hints() with one hint, whose gpa is an offset into the
+ * RAM block @idstr.
+ */
+PagecacheVerdict pagecache_producer_block_hint(PagecacheProducer *producer,
+                                               uint32_t epoch,
+                                               const char *idstr,
+                                               const PagecacheHint *hint);
+
+#endif

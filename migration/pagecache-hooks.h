@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: what the migration code sees of it
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * These are the hooks in ram.c, multifd*.c, savevm.c and migration.c, and the
+ * helpers that ram.c lends us.  "Off" costs each hot path the test of one
+ * pointer.
+ */
+#ifndef MIGRATION_PAGECACHE_HOOKS_H
+#define MIGRATION_PAGECACHE_HOOKS_H
+
+#include "qapi/qapi-types-pagecache.h"
+#include "qemu/bitops.h"
+#include "exec/ramblock.h"
+#include "qemu-file.h"
+#include "pagecache-claim.h"
+#include "pagecache-pool.h"
+
+/*
+ * Not from the counter of section ids: all later sections would get other
+ * numbers than in an unpatched QEMU.  "PGC" and a 1.
+ */
+#define PAGECACHE_SECTION_ID    0x50474301
+
+/* Registers the section; must come before ram_mig_init(). */
+void pagecache_mig_init(void);
+void pagecache_qmp_init(void);
+
+/* --- source: pagecache-src.c --- */
+
+/* A migration is being prepared: nothing is known of the last one any more. */
+void pagecache_src_reset(void);
+/* A guest comes in: nothing is to be told of an earlier outgoing migration. */
+void pagecache_src_forget(void);
+/*
+ * The channel is connected and the return path open or not: decides whether
+ * the capability is active in this migration, or why not.  BQL.
+ */
+void pagecache_src_begin(MigrationState *s);
+/* A REPORT message came.  Return path thread.  Never blocks. */
+bool pagecache_src_report(const uint8_t *buf, size_t len, Error **errp);
+/* NULL if there is nothing to tell.  BQL. */
+MigrationPagecacheInfo *pagecache_src_info(void);
+/* Bytes proven since the start: progress as far as throttling goes. */
+uint64_t pagecache_src_proven_bytes(void);
+
+/* The channel sends @page of @rb: no hint counts for it any more. */
+static inline void pagecache_src_note_sent(RAMBlock *rb, unsigned long page)
+{
+    if (unlikely(rb->pagecache_spent)) {
+        set_bit(page, rb->pagecache_spent);
+    }
+}
+
+/*
+ * The next dirty page of @rb that the scan does not pass over.  @all: it
+ * passes over nothing, because this is the last stage or postcopy.
+ */
+static inline unsigned long pagecache_src_find_next(RAMBlock *rb,
+                                                    unsigned long size,
+                                                    unsigned long start,
+                                                    bool all)
+{
+    if (likely(!rb->pagecache_held) || all) {
+        return find_next_bit(rb->bmap, size, start);
+    }
+    return pagecache_pool_next_dirty(rb->bmap, rb->pagecache_held, size, start);
+}
+
+/* --- destination: pagecache-dst.c --- */
+
+/*
+ * A page at byte @offset of @rb has arrived on the channel and will be
+ * written next: no refill writes it from now on.  Returns whether one has.
+ * Any thread.
+ */
+static inline bool pagecache_dst_claim(RAMBlock *rb, uint64_t offset,
+                                       unsigned page_bits)
+{
+    if (likely(!rb->pagecache_claims)) {
+        return false;
+    }
+    return pagecache_claim_channel(&rb->pagecache_claims[offset >> page_bits]);
+}
+
+/* The same for @n offsets */
+void pagecache_dst_claim_pages(RAMBlock *rb, const ram_addr_t *offsets,
+                               uint32_t n);
+/* The section's handlers */
+int pagecache_dst_load(QEMUFile *f, void *opaque, int version_id);
+int pagecache_dst_cleanup(void *opaque);
+/* NULL if there is nothing to tell.  BQL. */
+MigrationPagecacheInfo *pagecache_dst_info(void);
+
+/* --- both --- */
+
+void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info);
+MigrationPagecacheInfo *pagecache_info(void);
+
+/* --- what ram.c lends us --- */
+
+/*
+ * Clears the dirty log and the dirty bits of those of @n pages that are
+ * dirty, and sets the bits of these pages in @taken (bit 0 is @page).  The
+ * content of the pages may be sampled afterwards, and only afterwards.
+ * Migration thread.
+ */
+uint32_t ram_pagecache_take_dirty(RAMBlock *rb, unsigned long page, uint32_t n,
+                                  unsigned long *taken);
+/* Sets the dirty bit again.  Migration thread. */
+void ram_pagecache_mark_dirty(RAMBlock *rb, unsigned long page);
+
+#endif

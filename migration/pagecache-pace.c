@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: how fast both wires are, and what follows from it
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "pagecache-pace.h"
+
+/* What the usual time of a report is before the first one has come */
+#define PATIENCE_START_MS 1000
+#define PATIENCE_MIN_MS 200
+
+void pagecache_rate_add(PagecacheRate *rate, int64_t now, uint64_t bytes)
+{
+    int64_t slot = now / PAGECACHE_RATE_SLOT_MS;
+
+    if (!rate->start) {
+        rate->start = MAX(now, 1);
+        rate->slot = slot;
+    }
+    if (slot - rate->slot >= PAGECACHE_RATE_SLOTS) {
+        memset(rate->bytes, 0, sizeof(rate->bytes));
+        rate->slot = slot;
+    }
+    while (rate->slot < slot) {
+        rate->slot++;
+        rate->bytes[rate->slot % PAGECACHE_RATE_SLOTS] = 0;
+    }
+    rate->bytes[rate->slot % PAGECACHE_RATE_SLOTS] += bytes;
+}
+
+uint64_t pagecache_rate_get(const PagecacheRate *rate, int64_t now)
+{
+    int64_t slot = now / PAGECACHE_RATE_SLOT_MS;
+    int64_t oldest = slot - PAGECACHE_RATE_SLOTS + 1;
+    int64_t from, i;
+    uint64_t sum = 0;
+
+    if (!rate->start || now < rate->start + 100) {
+        return 0;
+    }
+    for (i = MAX(oldest, rate->slot - PAGECACHE_RATE_SLOTS + 1);
+         i <= rate->slot; i++) {
+        if (i >= 0) {
+            sum += rate->bytes[i % PAGECACHE_RATE_SLOTS];
+        }
+    }
+    from = MAX(rate->start, oldest * PAGECACHE_RATE_SLOT_MS);
+    return sum * 1000 / MAX(now - from, 1);
+}
+
+void pagecache_pace_reported(PagecachePace *pace, int64_t now, uint64_t bytes,
+                             int64_t age)
+{
+    pagecache_rate_add(&pace->storage, now, bytes);
+    if (!pace->report_ms) {
+        pace->report_ms = MAX(age, 1);
+    } else {
+        pace->report_ms += (age - pace->report_ms) / 16;
+    }
+}
+
+void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total)
+{
+    if (!pace->channel_started || total < pace->channel_total) {
+        pace->channel_started = true;
+    } else {
+        pagecache_rate_add(&pace->channel, now, total - pace->channel_total);
+    }
+    pace->channel_total = total;
+}
+
+uint64_t pagecache_pace_window(const PagecachePace *pace, int64_t now)
+{
+    uint64_t rate = pagecache_rate_get(&pace->storage, now);
+
+    return MAX(PAGECACHE_WINDOW_MIN, rate * PAGECACHE_WINDOW_MS / 1000);
+}
+
+void pagecache_pace_channel_share(const PagecachePace *pace, int64_t now,
+                                  uint64_t *low, uint64_t *chunk)
+{
+    uint64_t rate = pagecache_rate_get(&pace->channel, now);
+
+    *low = MAX(PAGECACHE_CHANNEL_MIN / 2,
+               rate * PAGECACHE_CHANNEL_LOW_MS / 1000);
+    *chunk = MAX(PAGECACHE_CHANNEL_MIN,
+                 rate * PAGECACHE_CHANNEL_CHUNK_MS / 1000);
+}
+
+uint64_t pagecache_pace_tail_share(const PagecachePace *pace, int64_t now,
+                                   uint64_t in_flight, uint64_t todo)
+{
+    double storage = pagecache_rate_get(&pace->storage, now);
+    double channel = pagecache_rate_get(&pace->channel, now);
+    double share;
+
+    if (!storage || !channel) {
+        return 0;       /* nothing known: patience decides */
+    }
+    /* (todo + share) / channel == (in_flight - share) / storage */
+    share = (in_flight * channel - todo * storage) / (channel + storage);
+    return MAX(share, 0);
+}
+
+int64_t pagecache_pace_patience(const PagecachePace *pace)
+{
+    if (!pace->report_ms) {
+        return PATIENCE_START_MS;
+    }
+    return MAX(PATIENCE_MIN_MS, 2 * pace->report_ms);
+}

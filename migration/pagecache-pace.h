@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: how fast both wires are, and what follows from it
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * The storage wire is measured by the reports that come back, the channel by
+ * the bytes that QEMU counts as sent.  From the rates follow how many pages
+ * may be in flight, and how many the channel gets when it would idle.  There
+ * is nothing to tune.
+ *
+ * Times are milliseconds of any clock that does not go back, sizes are bytes.
+ * No locking: all calls from one thread (the migration thread).
+ */
+#ifndef MIGRATION_PAGECACHE_PACE_H
+#define MIGRATION_PAGECACHE_PACE_H
+
+/* A rate over the last second or so, ready after its first 100 ms */
+#define PAGECACHE_RATE_SLOTS 8
+#define PAGECACHE_RATE_SLOT_MS 128
+
+typedef struct PagecacheRate {
+    int64_t start;              /* time of the first addition; 0: none yet */
+    int64_t slot;               /* number of the newest slot */
+    uint64_t bytes[PAGECACHE_RATE_SLOTS];
+} PagecacheRate;
+
+void pagecache_rate_add(PagecacheRate *rate, int64_t now, uint64_t bytes);
+/* Bytes per second; 0: not known */
+uint64_t pagecache_rate_get(const PagecacheRate *rate, int64_t now);
+
+typedef struct PagecachePace {
+    PagecacheRate storage;
+    PagecacheRate channel;
+    uint64_t channel_total;     /* at the last pagecache_pace_channel() */
+    bool channel_started;
+    double report_ms;           /* usual time from offer to report; 0: none */
+} PagecachePace;
+
+/* @bytes were reported that had been offered @age ms ago. */
+void pagecache_pace_reported(PagecachePace *pace, int64_t now, uint64_t bytes,
+                             int64_t age);
+/* @total bytes have gone over the channel since it exists. */
+void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total);
+
+/*
+ * How much may be in flight.  The migration thread comes by every 50 to
+ * 100 ms and the destination must not run dry meanwhile, so this is the
+ * storage rate times PAGECACHE_WINDOW_MS; while the window is what limits the
+ * rate, reports come sooner than that, and the window grows with every turn.
+ */
+#define PAGECACHE_WINDOW_MS 300
+#define PAGECACHE_WINDOW_MIN (8 * MiB)
+uint64_t pagecache_pace_window(const PagecachePace *pace, int64_t now);
+
+/*
+ * The channel would idle with less than @low to send, and then gets @chunk.
+ * Each time the scan goes round costs a sync of all multifd channels, hence
+ * no smaller chunks.
+ */
+#define PAGECACHE_CHANNEL_LOW_MS 100
+#define PAGECACHE_CHANNEL_CHUNK_MS 200
+#define PAGECACHE_CHANNEL_MIN (1 * MiB)
+void pagecache_pace_channel_share(const PagecachePace *pace, int64_t now,
+                                  uint64_t *low, uint64_t *chunk);
+
+/*
+ * The pool is empty, @in_flight bytes are on the storage wire and @todo bytes
+ * on the channel: what the channel takes of the former so that both end at
+ * the same time.
+ */
+uint64_t pagecache_pace_tail_share(const PagecachePace *pace, int64_t now,
+                                   uint64_t in_flight, uint64_t todo);
+
+/* Offers older than this are late, once the channel has nothing better. */
+int64_t pagecache_pace_patience(const PagecachePace *pace);
+
+#endif

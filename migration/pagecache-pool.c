@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: the source's pool of hinted pages, and what is in flight
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "pagecache-pool.h"
+
+typedef struct PoolBlock {
+    uint64_t npages;
+    unsigned long *held;        /* in the pool, taken, or in flight */
+    unsigned long *in_flight;   /* subset of held */
+    unsigned long *spent;
+} PoolBlock;
+
+/* One offer.  Its pages that are still in flight have their in_flight bit. */
+typedef struct Flight {
+    PagecachePoolRun run;
+    uint32_t left;              /* pages still in flight */
+    int64_t offered_at;
+    GList link;                 /* in PagecachePool.fifo, data is the Flight */
+} Flight;
+
+struct PagecachePool {
+    unsigned page_bits;
+    GPtrArray *blocks;          /* of PoolBlock */
+    GSequence *runs;            /* of PagecachePoolRun, by disk and sector */
+    GTree *flights;             /* of Flight, by page; they never overlap */
+    GQueue fifo;                /* the same Flights, oldest first */
+    uint64_t size;
+    uint64_t in_flight;
+};
+
+static PoolBlock *pool_block(const PagecachePool *pool, uint32_t block)
+{
+    g_assert(block < pool->blocks->len);
+    return g_ptr_array_index(pool->blocks, block);
+}
+
+static uint64_t pages_to_sectors(const PagecachePool *pool, uint64_t pages)
+{
+    return pages << (pool->page_bits - 9);
+}
+
+static int cmp_u64(uint64_t a, uint64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+static int run_cmp(gconstpointer pa, gconstpointer pb, gpointer opaque)
+{
+    const PagecachePoolRun *a = pa, *b = pb;
+    int ret = cmp_u64(a->disk, b->disk);
+
+    if (!ret) {
+        ret = cmp_u64(a->sector, b->sector);
+    }
+    if (!ret) {
+        ret = cmp_u64(a->block, b->block);
+    }
+    return ret ? ret : cmp_u64(a->page, b->page);
+}
+
+/* Flights never overlap, so "overlaps" can serve as "equal" to find one. */
+static int flight_cmp(gconstpointer pa, gconstpointer pb, gpointer opaque)
+{
+    const PagecachePoolRun *a = pa, *b = pb;
+
+    if (a->block != b->block) {
+        return cmp_u64(a->block, b->block);
+    }
+    if (a->page + a->npages <= b->page) {
+        return -1;
+    }
+    return a->page >= b->page + b->npages;
+}
+
+static void pool_block_free(gpointer data)
+{
+    PoolBlock *b = data;
+
+    g_free(b->held);
+    g_free(b->in_flight);
+    g_free(b->spent);
+    g_free(b);
+}
+
+PagecachePool *pagecache_pool_new(unsigned page_bits)
+{
+    PagecachePool *pool = g_new0(PagecachePool, 1);
+
+    g_assert(page_bits >= 9);
+    pool->page_bits = page_bits;
+    pool->blocks = g_ptr_array_new_with_free_func(pool_block_free);
+    pool->runs = g_sequence_new(g_free);
+    /* The key is the run inside of the value. */
+    pool->flights = g_tree_new_full(flight_cmp, NULL, NULL, g_free);
+    g_queue_init(&pool->fifo);
+    return pool;
+}
+
+void pagecache_pool_free(PagecachePool *pool)
+{
+    if (!pool) {
+        return;
+    }
+    g_sequence_free(pool->runs);
+    g_tree_destroy(pool->flights);
+    g_ptr_array_unref(pool->blocks);
+    g_free(pool);
+}
+
+uint32_t pagecache_pool_add_block(PagecachePool *pool, uint64_t npages)
+{
+    PoolBlock *b = g_new0(PoolBlock, 1);
+
+    b->npages = npages;
+    b->held = bitmap_new(npages);
+    b->in_flight = bitmap_new(npages);
+    b->spent = bitmap_new(npages);
+    g_ptr_array_add(pool->blocks, b);
+    return pool->blocks->len - 1;
+}
+
+unsigned long *pagecache_pool_held(PagecachePool *pool, uint32_t block)
+{
+    return pool_block(pool, block)->held;
+}
+
+unsigned long *pagecache_pool_spent(PagecachePool *pool, uint32_t block)
+{
+    return pool_block(pool, block)->spent;
+}
+
+uint64_t pagecache_pool_size(const PagecachePool *pool)
+{
+    return pool->size;
+}
+
+uint64_t pagecache_pool_in_flight(const PagecachePool *pool)
+{
+    return pool->in_flight;
+}
+
+uint64_t pagecache_pool_add(PagecachePool *pool, const PagecachePoolRun *run,
+                            const unsigned long *dirty)
+{
+    PoolBlock *b = pool_block(pool, run->block);
+    uint64_t end, page, first, added = 0;
+
+    if (run->page >= b->npages) {
+        return 0;
+    }
+    end = run->page + MIN(run->npages, b->npages - run->page);
+
+    /* The eligible pages of the run, as one run or several */
+    for (page = run->page; page < end; page++) {
+        PagecachePoolRun *part;
+
+        first = page;
+        while (page < end && test_bit(page, dirty) &&
+               !test_bit(page, b->held) && !test_bit(page, b->spent)) {
+            page++;
+        }
+        if (page == first) {
+            continue;
+        }
+        part = g_memdup2(run, sizeof(*run));
+        part->page = first;
+        part->npages = page - first;
+        part->sector = run->sector + pages_to_sectors(pool, first - run->page);
+        g_sequence_insert_sorted(pool->runs, part, run_cmp, NULL);
+        bitmap_set(b->held, first, page - first);
+        added += page - first;
+    }
+    pool->size += added;
+    return added;
+}
+
+bool pagecache_pool_take_head(PagecachePool *pool, uint32_t max_pages,
+                              PagecachePoolRun *run)
+{
+    GSequenceIter *it = g_sequence_get_begin_iter(pool->runs);
+    PagecachePoolRun *head;
+
+    if (g_sequence_iter_is_end(it) || !max_pages) {
+        return false;
+    }
+    head = g_sequence_get(it);
+    *run = *head;
+    if (head->npages <= max_pages) {
+        g_sequence_remove(it);
+    } else {
+        /* Its rest keeps its place: nothing sorts before it. */
+        run->npages = max_pages;
+        head->npages -= max_pages;
+        head->page += max_pages;
+        head->sector += pages_to_sectors(pool, max_pages);
+        /* ...unless another run starts in between */
+        g_sequence_sort_changed(it, run_cmp, NULL);
+    }
+    pool->size -= run->npages;
+    return true;
+}
+
+void pagecache_pool_offer(PagecachePool *pool, const PagecachePoolRun *run,
+                          int64_t now)
+{
+    PoolBlock *b = pool_block(pool, run->block);
+    Flight *fl;
+
+    if (!run->npages) {
+        return;
+    }
+    fl = g_new0(Flight, 1);
+    fl->run = *run;
+    fl->left = run->npages;
+    fl->offered_at = now;
+    fl->link.data = fl;
+    bitmap_set(b->in_flight, run->page, run->npages);
+    bitmap_set(b->spent, run->page, run->npages);
+    g_tree_insert(pool->flights, &fl->run, fl);
+    g_queue_push_tail_link(&pool->fifo, &fl->link);
+    pool->in_flight += run->npages;
+}
+
+void pagecache_pool_release(PagecachePool *pool, const PagecachePoolRun *run)
+{
+    PoolBlock *b = pool_block(pool, run->block);
+
+    bitmap_clear(b->held, run->page, run->npages);
+}
+
+uint64_t pagecache_pool_release_tail(PagecachePool *pool, uint64_t max_pages)
+{
+    uint64_t released = 0;
+
+    while (released < max_pages && pool->size) {
+        GSequenceIter *it;
+        PagecachePoolRun *tail, part;
+
+        it = g_sequence_iter_prev(g_sequence_get_end_iter(pool->runs));
+        tail = g_sequence_get(it);
+        part = *tail;
+        part.npages = MIN(tail->npages, max_pages - released);
+        part.page += tail->npages - part.npages;
+        tail->npages -= part.npages;
+        pagecache_pool_release(pool, &part);
+        pool->size -= part.npages;
+        released += part.npages;
+        if (!tail->npages) {
+            g_sequence_remove(it);
+        }
+    }
+    return released;
+}
+
+uint64_t pagecache_pool_release_all(PagecachePool *pool)
+{
+    return pagecache_pool_release_tail(pool, UINT64_MAX);
+}
+
+/* Frees @fl, which has no page in flight any more. */
+static void flight_end(PagecachePool *pool, Flight *fl)
+{
+    g_assert(!fl->left);
+    g_queue_unlink(&pool->fifo, &fl->link);
+    g_tree_remove(pool->flights, &fl->run);
+}
+
+static uint64_t flight_release(PagecachePool *pool, Flight *fl)
+{
+    PoolBlock *b = pool_block(pool, fl->run.block);
+    uint64_t page, end = fl->run.page + fl->run.npages;
+    uint64_t released = 0;
+
+    for (page = fl->run.page; page < end; page++) {
+        if (test_and_clear_bit(page, b->in_flight)) {
+            clear_bit(page, b->held);
+            released++;
+        }
+    }
+    g_assert(released == fl->left);
+    pool->in_flight -= released;
+    fl->left = 0;
+    flight_end(pool, fl);
+    return released;
+}
+
+uint64_t pagecache_pool_release_old(PagecachePool *pool,
+                                    int64_t offered_before,
+                                    uint64_t max_pages)
+{
+    Flight *fl;
+    uint64_t released = 0;
+
+    while (released < max_pages && (fl = g_queue_peek_head(&pool->fifo)) &&
+           fl->offered_at < offered_before) {
+        released += flight_release(pool, fl);
+    }
+    return released;
+}
+
+uint64_t pagecache_pool_release_newest(PagecachePool *pool, uint64_t max_pages)
+{
+    Flight *fl;
+    uint64_t released = 0;
+
+    while ((fl = g_queue_peek_tail(&pool->fifo)) &&
+           released + fl->left <= max_pages) {
+        released += flight_release(pool, fl);
+    }
+    return released;
+}
+
+uint32_t pagecache_pool_report(PagecachePool *pool, uint32_t block,
+                               uint64_t page, uint32_t n,
+                               unsigned long *accepted, int64_t *offered_at)
+{
+    PoolBlock *b;
+    Flight *fl = NULL;
+    uint32_t i, count = 0;
+
+    if (block >= pool->blocks->len) {
+        return 0;
+    }
+    b = pool_block(pool, block);
+    for (i = 0; i < n && page < b->npages && i < b->npages - page; i++) {
+        PagecachePoolRun key = {
+            .block = block, .page = page + i, .npages = 1
+        };
+
+        if (!test_and_clear_bit(page + i, b->in_flight)) {
+            continue;
+        }
+        clear_bit(page + i, b->held);
+        set_bit(i, accepted);
+        if (!fl || flight_cmp(&fl->run, &key, NULL)) {
+            fl = g_tree_lookup(pool->flights, &key);
+        }
+        if (!count++) {
+            *offered_at = fl->offered_at;
+        }
+        pool->in_flight--;
+        if (!--fl->left) {
+            flight_end(pool, fl);
+            fl = NULL;
+        }
+    }
+    return count;
+}
+
+unsigned long pagecache_pool_next_dirty(const unsigned long *dirty,
+                                        const unsigned long *held,
+                                        unsigned long size,
+                                        unsigned long start)
+{
+    unsigned long i, nwords = BITS_TO_LONGS(size);
+
+    if (start >= size) {
+        return size;
+    }
+    for (i = BIT_WORD(start); i < nwords; i++) {
+        unsigned long word = dirty[i] & ~held[i];
+
+        if (i == BIT_WORD(start)) {
+            word &= BITMAP_FIRST_WORD_MASK(start);
+        }
+        if (word) {
+            return MIN(size, i * BITS_PER_LONG + ctzl(word));
+        }
+    }
+    return size;
+}

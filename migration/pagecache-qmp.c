@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: the hint producer behind x-pagecache-add-hints
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Hints are kept until x-pagecache-clear-hints, and handed to each migration
+ * that wants some.
+ */
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-pagecache.h"
+#include "system/block-backend.h"
+#include "pagecache-hints.h"
+#include "pagecache-hooks.h"
+
+#define STAGED_MAX      (16 * 1024 * 1024)      /* hints */
+#define RETRY_MS        10
+
+typedef struct StagedHint {
+    PagecacheHint hint;
+    const char *ram_block;      /* interned; NULL: gpa is an address */
+} StagedHint;
+
+/* All of it under the BQL */
+static struct {
+    PagecacheProducer *producer;
+    GArray *staged;             /* of StagedHint */
+    GHashTable *names;          /* set of RAM block names */
+    guint delivered;            /* of staged, to the collection under way */
+    uint32_t epoch;             /* 0: none is under way */
+    QEMUTimer *timer;
+} qmp;
+
+/* Delivers in slices, from a timer, so that the main loop goes on. */
+static void deliver(void *opaque)
+{
+    PagecacheVerdict verdict = PAGECACHE_MORE;
+    unsigned slice = 16 * PAGECACHE_BATCH_MAX;
+
+    while (qmp.epoch && qmp.delivered < qmp.staged->len && slice--) {
+        StagedHint *s = &g_array_index(qmp.staged, StagedHint, qmp.delivered);
+
+        if (s->ram_block) {
+            verdict = pagecache_producer_block_hint(qmp.producer, qmp.epoch,
+                                                    s->ram_block, &s->hint);
+        } else {
+            verdict = pagecache_producer_hints(qmp.producer, qmp.epoch,
+                                               &s->hint, 1);
+        }
+        if (verdict == PAGECACHE_STOP) {
+            qmp.epoch = 0;
+        }
+        if (verdict != PAGECACHE_MORE) {
+            break;
+        }
+        qmp.delivered++;
+    }
+    if (qmp.epoch && qmp.delivered < qmp.staged->len) {
+        timer_mod(qmp.timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                             (verdict == PAGECACHE_BUSY ? RETRY_MS : 0));
+    }
+}
+
+static void qmp_collect(void *opaque, uint32_t epoch)
+{
+    qmp.epoch = epoch;
+    qmp.delivered = 0;
+    deliver(NULL);
+}
+
+static void qmp_stop(void *opaque)
+{
+    qmp.epoch = 0;
+    timer_del(qmp.timer);
+}
+
+static const PagecacheProducerOps qmp_ops = {
+    .name = "qmp",
+    .collect = qmp_collect,
+    .stop = qmp_stop,
+};
+
+void pagecache_qmp_init(void)
+{
+    qmp.staged = g_array_new(FALSE, FALSE, sizeof(StagedHint));
+    qmp.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    qmp.timer = timer_new_ms(QEMU_CLOCK_REALTIME, deliver, NULL);
+    qmp.producer = pagecache_producer_register(&qmp_ops, NULL);
+}
+
+/* The index of the disk that the user calls @device, or -1 */
+static int find_disk(const char *device, Error **errp)
+{
+    unsigned i, n = pagecache_disks_refresh();
+    BlockBackend *blk;
+    int ret;
+
+    for (i = 0; i < n; i++) {
+        if (!strcmp(pagecache_disk_get(i)->path, device)) {
+            return i;
+        }
+    }
+    blk = blk_by_qdev_id(device, errp);
+    if (!blk) {
+        return -1;
+    }
+    ret = pagecache_disk_find(blk);
+    if (ret < 0) {
+        error_setg(errp, "Device '%s' is no disk with a medium", device);
+    }
+    return ret;
+}
+
+static bool stage(GArray *staged, const char *device, const char *ram_block,
+                  uint64_t address, uint64_t sector, uint32_t pages,
+                  Error **errp)
+{
+    StagedHint s = {
+        .hint = { .gpa = address, .sector = sector, .npages = pages },
+    };
+    int disk = find_disk(device, errp);
+
+    if (disk < 0) {
+        return false;
+    }
+    if (qmp.staged->len + staged->len >= STAGED_MAX) {
+        error_setg(errp, "More than %d hints", STAGED_MAX);
+        return false;
+    }
+    s.hint.disk = disk;
+    if (ram_block) {
+        if (!g_hash_table_contains(qmp.names, ram_block)) {
+            g_hash_table_add(qmp.names, g_strdup(ram_block));
+        }
+        g_hash_table_lookup_extended(qmp.names, ram_block,
+                                     (gpointer *)&s.ram_block, NULL);
+    }
+    g_array_append_val(staged, s);
+    return true;
+}
+
+/* "device address sector pages [ram-block]" */
+static bool stage_line(GArray *staged, char *line, const char *where,
+                       Error **errp)
+{
+    char *fields[6] = { NULL };
+    char *p = strchr(line, '#'), *save = NULL;
+    uint64_t address, sector, pages;
+    int n = 0;
+
+    if (p) {
+        *p = '\0';
+    }
+    for (p = strtok_r(line, " \t\r", &save); p && n < 6;
+         p = strtok_r(NULL, " \t\r", &save)) {
+        fields[n++] = p;
+    }
+    if (!n) {
+        return true;
+    }
+    if (n < 4 || n > 5 ||
+        qemu_strtou64(fields[1], NULL, 0, &address) ||
+        qemu_strtou64(fields[2], NULL, 0, &sector) ||
+        qemu_strtou64(fields[3], NULL, 0, &pages) || pages > UINT32_MAX) {
+        error_setg(errp, "%s: expected 'device address sector pages "
+                   "[ram-block]', got %d fields or a bad number", where, n);
+        return false;
+    }
+    if (!stage(staged, fields[0], fields[4], address, sector, pages, errp)) {
+        error_prepend(errp, "%s: ", where);
+        return false;
+    }
+    return true;
+}
+
+static bool stage_file(GArray *staged, const char *filename, Error **errp)
+{
+    g_autoptr(GError) gerr = NULL;
+    g_autofree char *text = NULL;
+    char *line, *next;
+    unsigned nr = 0;
+
+    if (!g_file_get_contents(filename, &text, NULL, &gerr)) {
+        error_setg(errp, "Can't read the hints: %s", gerr->message);
+        return false;
+    }
+    for (line = text; line; line = next) {
+        g_autofree char *where = g_strdup_printf("%s:%u", filename, ++nr);
+
+        next = strchr(line, '\n');
+        if (next) {
+            *next++ = '\0';
+        }
+        if (!stage_line(staged, line, where, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void qmp_x_pagecache_add_hints(bool has_hints, PagecacheHintRangeList *list,
+                               const char *filename, Error **errp)
+{
+    ERRP_GUARD();
+    g_autoptr(GArray) staged = g_array_new(FALSE, FALSE, sizeof(StagedHint));
+
+    if (!has_hints && !filename) {
+        error_setg(errp, "Expected 'hints' or 'filename', got neither");
+        return;
+    }
+    for (; list; list = list->next) {
+        PagecacheHintRange *r = list->value;
+
+        if (!stage(staged, r->device, r->ram_block, r->address, r->sector,
+                   r->pages, errp)) {
+            return;
+        }
+    }
+    if (filename && !stage_file(staged, filename, errp)) {
+        return;
+    }
+    /* All or nothing */
+    g_array_append_vals(qmp.staged, staged->data, staged->len);
+    deliver(NULL);
+}
+
+void qmp_x_pagecache_clear_hints(Error **errp)
+{
+    qmp.epoch = 0;
+    timer_del(qmp.timer);
+    g_array_set_size(qmp.staged, 0);
+    g_hash_table_remove_all(qmp.names);
+}

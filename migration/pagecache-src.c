@@ -1,0 +1,833 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: the source side
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Hinted pages that are still to be sent go into a pool, which the channel's
+ * scan passes over.  The pool is offered to the destination from its head, and
+ * handed to the channel from its tail when that would idle.  What the
+ * destination reports is proven: log and bit are cleared, then the page is
+ * compared.  See docs/devel/migration/skip-pagecache.rst for why that is
+ * right whatever the guest, the storage and the destination do.
+ *
+ * Everything happens in the migration thread, unless it says otherwise.
+ */
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/units.h"
+#include "qapi/clone-visitor.h"
+#include "qapi/error.h"
+#include "qapi/qapi-visit-pagecache.h"
+#include "exec/target_page.h"
+#include "hw/boards.h"
+#include "hw/core/cpu.h"
+#include "io/channel-socket.h"
+#include "io/channel-tls.h"
+#include "migration/misc.h"
+#include "migration/register.h"
+#include "migration.h"
+#include "migration-stats.h"
+#include "options.h"
+#include "pagecache-hooks.h"
+#include "pagecache-digest.h"
+#include "pagecache-hints.h"
+#include "pagecache-pace.h"
+#include "pagecache-proof.h"
+#include "pagecache-wire.h"
+#include "qemu-file.h"
+#include "ram.h"
+#include "savevm.h"
+#include "trace.h"
+
+/* What one turn of the migration thread spends on each of its steps */
+#define TURN_HINTS_MS       10
+#define TURN_OFFERS_MS      10
+#define TURN_OFFERS_MAX     16384       /* offers */
+#define TURN_WAIT_MS        5           /* when there is nothing else to do */
+
+#define OFFER_PAGES_MAX     1024        /* pages in one offer */
+#define REPORTS_MAX         16384       /* messages waiting for their turn */
+#define SYNC_INTERVAL_MS    100
+
+/* If more than half of so many reports mismatch, hints are not worth it. */
+#define BREAKER_PAGES       1024
+
+typedef struct PagecacheSrcStats {
+    uint64_t duplicate, offered, reported, proven, mismatched, released;
+    uint64_t unavailable, pooled, in_flight, rate;
+    int64_t blackout_us;
+} PagecacheSrcStats;
+
+typedef struct PagecacheSrc {
+    /* Set up once */
+    PagecacheDigest digest;
+    unsigned page_bits;
+    PagecacheProof *proof;
+    GPtrArray *blocks;          /* of RAMBlock, by number */
+    GHashTable *numbers;        /* RAMBlock -> number + 1 */
+
+    /* Migration thread */
+    bool running;               /* the pool exists */
+    PagecachePool *pool;
+    PagecachePace pace;
+    PagecacheSrcStats stats;
+    uint64_t breaker_seen, breaker_bad;
+    bool given_up;
+    bool sync_due;              /* the pool has had pages since the last sync */
+    int64_t last_sync;
+
+    /* Under record.lock */
+    GQueue reports;             /* of PagecacheReport */
+    bool deaf;                  /* reports no longer count */
+    QemuCond report_cond;
+} PagecacheSrc;
+
+/* What there is to tell of the last or current migration; any thread */
+static struct {
+    QemuMutex lock;             /* for src's existence, too */
+    bool known;                 /* there is something to tell */
+    bool active;
+    char *reason;
+    char *given_up;
+    PagecacheSrcStats stats;
+    PagecacheHintStats hints;
+} record;
+
+/* Exists while active in a migration.  Written with BQL and record.lock. */
+static PagecacheSrc *src;
+static uint64_t proven_bytes;   /* atomic */
+
+static void __attribute__((constructor)) pagecache_src_init(void)
+{
+    qemu_mutex_init(&record.lock);
+}
+
+/* --- whether it is active --- */
+
+static void record_state(bool known, bool active, const char *reason)
+{
+    QEMU_LOCK_GUARD(&record.lock);
+
+    record.known = known;
+    record.active = active;
+    g_free(record.reason);
+    record.reason = g_strdup(reason);
+    g_clear_pointer(&record.given_up, g_free);
+    memset(&record.stats, 0, sizeof(record.stats));
+    record.hints = (PagecacheHintStats) { .map_ms = -1 };
+}
+
+void pagecache_src_reset(void)
+{
+    qatomic_set(&proven_bytes, 0);
+    record_state(migrate_skip_pagecache(), false,
+                 "not a live migration to another QEMU");
+}
+
+void pagecache_src_forget(void)
+{
+    record_state(false, false, NULL);
+}
+
+/* The first thing that it can't work with, or NULL */
+static const char *why_inactive(MigrationState *s)
+{
+    QIOChannel *ioc = qemu_file_get_ioc(s->to_dst_file);
+
+    if (migrate_mapped_ram()) {
+        return "the capability mapped-ram is on";
+    }
+    if (migrate_background_snapshot()) {
+        return "the capability background-snapshot is on";
+    }
+    if (!object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_SOCKET) &&
+        !object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_TLS)) {
+        return "the target of the migration is no socket";
+    }
+    if (!s->rp_state.rp_thread_created) {
+        return "the capability return-path is off";
+    }
+    if (migrate_postcopy_ram()) {
+        return "the capability postcopy-ram is on";
+    }
+    if (migrate_colo()) {
+        return "the capability x-colo is on";
+    }
+    if (migrate_xbzrle()) {
+        return "the capability xbzrle is on";
+    }
+    if (migrate_rdma()) {
+        return "the migration uses RDMA";
+    }
+    if (migrate_mode_is_cpr(s)) {
+        return "the migration mode is one of cpr";
+    }
+    if (current_machine->cgs) {
+        return "the guest's memory is confidential";
+    }
+    return NULL;
+}
+
+void pagecache_src_begin(MigrationState *s)
+{
+    PagecacheDigestKind kind = s->pagecache_sha256 ? PAGECACHE_DIGEST_SHA256
+                                                   : PAGECACHE_DIGEST_XXH3;
+    g_autofree PagecacheSrc *new = NULL;
+    const char *reason;
+    Error *err = NULL;
+
+    GLOBAL_STATE_CODE();
+    if (!migrate_skip_pagecache()) {
+        pagecache_src_forget();
+        return;
+    }
+    reason = why_inactive(s);
+    if (!reason) {
+        new = g_new0(PagecacheSrc, 1);
+        if (!pagecache_digest_init(&new->digest, kind, &err)) {
+            reason = error_get_pretty(err);
+        }
+    }
+    trace_pagecache_src_begin(reason ?: "active");
+    if (reason) {
+        info_report("skip-pagecache is inactive: %s", reason);
+    }
+    record_state(true, !reason, reason);
+    error_free(err);
+    if (reason) {
+        return;
+    }
+
+    new->page_bits = qemu_target_page_bits();
+    new->blocks = g_ptr_array_new();
+    new->numbers = g_hash_table_new(NULL, NULL);
+    g_queue_init(&new->reports);
+    qemu_cond_init(&new->report_cond);
+    WITH_QEMU_LOCK_GUARD(&record.lock) {
+        assert(!src);
+        src = g_steal_pointer(&new);
+    }
+}
+
+static bool pagecache_is_active(void *opaque)
+{
+    return qatomic_read(&src);
+}
+
+/* --- START --- */
+
+static void add_disks(PagecacheWireStart *start, GArray *hint_disks)
+{
+    unsigned i, n = pagecache_disks_refresh();
+
+    for (i = 0; i < n; i++) {
+        const PagecacheDisk *d = pagecache_disk_get(i);
+        PagecacheHintDisk h = { .present = d->dev, .sectors = d->sectors };
+
+        g_array_append_val(hint_disks, h);
+        if (d->dev) {
+            PagecacheWireDisk w = {
+                .id = i, .sectors = d->sectors, .path = g_strdup(d->path),
+            };
+
+            g_array_append_val(start->disks, w);
+        }
+    }
+}
+
+static void add_blocks(PagecacheWireStart *start)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        PagecacheWireBlock w = {
+            .id = src->blocks->len,
+            .npages = rb->used_length >> src->page_bits,
+        };
+
+        if (!rb->idstr[0] || w.id == PAGECACHE_WIRE_MAX_BLOCKS) {
+            continue;
+        }
+        w.idstr = g_strdup(rb->idstr);
+        g_array_append_val(start->blocks, w);
+        g_ptr_array_add(src->blocks, rb);
+        g_hash_table_insert(src->numbers, rb,
+                            GUINT_TO_POINTER(src->blocks->len));
+    }
+}
+
+/* With the BQL */
+static int pagecache_save_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    g_autoptr(PagecacheWireStart) start = pagecache_wire_start_new();
+    g_autoptr(GArray) disks = g_array_new(FALSE, FALSE,
+                                          sizeof(PagecacheHintDisk));
+    g_autoptr(GByteArray) frame = NULL;
+
+    start->page_bits = src->page_bits;
+    start->digest = src->digest.kind;
+    g_byte_array_append(start->secret, src->digest.secret,
+                        src->digest.secret_len);
+    add_disks(start, disks);
+    add_blocks(start);
+    frame = pagecache_wire_encode_start(start);
+    qemu_put_buffer(f, frame->data, frame->len);
+    trace_pagecache_src_start(start->disks->len, start->blocks->len,
+                              start->digest);
+
+    pagecache_hints_start((PagecacheHintDisk *)disks->data, disks->len);
+    return qemu_file_get_error(f);
+}
+
+/*
+ * The first turn.  ram.c has its bitmaps now and has not sent a page yet, as
+ * its turn comes after ours.
+ */
+static void begin_turns(void)
+{
+    guint i;
+
+    src->pool = pagecache_pool_new(src->page_bits);
+    src->proof = pagecache_proof_new(&src->digest);
+    for (i = 0; i < src->blocks->len; i++) {
+        RAMBlock *rb = g_ptr_array_index(src->blocks, i);
+
+        /* As long as rb->bmap, whatever becomes of used_length */
+        pagecache_pool_add_block(src->pool, rb->max_length >> src->page_bits);
+        rb->pagecache_held = pagecache_pool_held(src->pool, i);
+        rb->pagecache_spent = pagecache_pool_spent(src->pool, i);
+    }
+    src->running = true;
+}
+
+/* --- a turn of the migration thread --- */
+
+static int64_t now_ms(void)
+{
+    return qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+}
+
+static uint64_t to_bytes(uint64_t pages)
+{
+    return pages << src->page_bits;
+}
+
+static uint64_t to_pages(uint64_t bytes)
+{
+    return bytes >> src->page_bits;
+}
+
+static void count_released(uint64_t pages, const char *why)
+{
+    if (pages) {
+        src->stats.released += pages;
+        trace_pagecache_src_released(pages, why);
+    }
+}
+
+static void give_up(const char *why)
+{
+    src->given_up = true;
+    pagecache_hints_refuse();
+    count_released(pagecache_pool_release_all(src->pool), "given up");
+    warn_report("skip-pagecache: hints are no longer used in this migration: "
+                "%s", why);
+    trace_pagecache_src_given_up(why);
+    QEMU_LOCK_GUARD(&record.lock);
+    g_free(record.given_up);
+    record.given_up = g_strdup(why);
+}
+
+static void take_hints(void)
+{
+    int64_t until = now_ms() + TURN_HINTS_MS;
+    PagecacheQueuedHint q[64];
+    unsigned i, n;
+
+    do {
+        n = pagecache_hints_take(q, ARRAY_SIZE(q));
+        for (i = 0; i < n && !src->given_up; i++) {
+            guint nr = GPOINTER_TO_UINT(g_hash_table_lookup(src->numbers,
+                                                            q[i].rb));
+            PagecachePoolRun run = {
+                .sector = q[i].sector, .page = q[i].page,
+                .npages = q[i].npages, .block = nr - 1,
+                .disk = q[i].disk, .producer = q[i].producer,
+            };
+            uint64_t added;
+
+            if (!nr || !q[i].rb->bmap) {
+                continue;
+            }
+            added = pagecache_pool_add(src->pool, &run, q[i].rb->bmap);
+            src->stats.duplicate += run.npages - added;
+            trace_pagecache_src_pooled(run.disk, run.sector, q[i].rb->idstr,
+                                       run.page, run.npages, added);
+        }
+    } while (n && now_ms() < until);
+}
+
+/* Clears log and bits of pages that were reported, to be compared. */
+static void prove_range(const PagecacheReport *r, uint32_t first, uint32_t n,
+                        GArray *pages)
+{
+    RAMBlock *rb = g_ptr_array_index(src->blocks, r->block);
+    DECLARE_BITMAP(taken, PAGECACHE_REPORT_PAGES_MAX) = { 0 };
+    uint32_t i;
+
+    ram_pagecache_take_dirty(rb, r->page + first, n, taken);
+    for (i = 0; i < n; i++) {
+        PagecacheProofPage p = { .rb = rb, .page = r->page + first + i };
+
+        /* A page that lost its bit meanwhile need not be sent any more. */
+        if (test_bit(i, taken)) {
+            memcpy(p.digest, r->digests[first + i], sizeof(p.digest));
+            g_array_append_val(pages, p);
+        }
+    }
+}
+
+static void take_report(const PagecacheReport *r, GArray *pages)
+{
+    g_autofree unsigned long *accepted = bitmap_new(r->npages);
+    int64_t now = now_ms(), offered_at = now;
+    unsigned long first, end;
+    uint32_t n = pagecache_pool_report(src->pool, r->block, r->page,
+                                       r->npages, accepted, &offered_at);
+
+    trace_pagecache_src_report(r->block, r->page, r->npages, r->status, n,
+                               now - offered_at);
+    if (!n) {
+        return;
+    }
+    if (r->status != PAGECACHE_REPORT_OK) {
+        src->stats.unavailable += n;
+        count_released(n, "unavailable");
+        return;
+    }
+    src->stats.reported += n;
+    pagecache_pace_reported(&src->pace, now, to_bytes(n), now - offered_at);
+    for (first = find_first_bit(accepted, r->npages); first < r->npages;
+         first = find_next_bit(accepted, r->npages, end)) {
+        end = find_next_zero_bit(accepted, r->npages, first);
+        prove_range(r, first, end - first, pages);
+    }
+}
+
+static void take_reports(void)
+{
+    g_autoptr(GArray) pages = g_array_new(FALSE, FALSE,
+                                          sizeof(PagecacheProofPage));
+    GQueue reports;
+    PagecacheReport *r;
+
+    WITH_QEMU_LOCK_GUARD(&record.lock) {
+        reports = src->reports;
+        g_queue_init(&src->reports);
+    }
+    while ((r = g_queue_pop_head(&reports))) {
+        take_report(r, pages);
+        g_free(r);
+    }
+    if (pages->len) {
+        pagecache_proof_submit(src->proof, g_steal_pointer(&pages));
+    }
+}
+
+static void take_proof(const PagecacheProofPage *p)
+{
+    src->breaker_seen++;
+    if (p->equal) {
+        src->stats.proven++;
+    } else {
+        ram_pagecache_mark_dirty(p->rb, p->page);
+        src->stats.mismatched++;
+        src->breaker_bad++;
+    }
+    trace_pagecache_src_proof(p->rb->idstr, p->page, p->equal);
+    if (src->breaker_seen == BREAKER_PAGES) {
+        if (src->breaker_bad > BREAKER_PAGES / 2 && !src->given_up) {
+            give_up("most hinted pages differ from the disk");
+        }
+        src->breaker_seen = src->breaker_bad = 0;
+    }
+}
+
+/* @settle: also those whose comparison is not over yet */
+static void take_proofs(bool settle)
+{
+    GArray *pages;
+    guint i;
+
+    while ((pages = pagecache_proof_result(src->proof, settle))) {
+        for (i = 0; i < pages->len; i++) {
+            take_proof(&g_array_index(pages, PagecacheProofPage, i));
+        }
+        g_array_unref(pages);
+    }
+    qatomic_set(&proven_bytes, to_bytes(src->stats.proven));
+}
+
+/* Offers those of @taken that are worth it; the others are ordinary pages. */
+static void make_offer(const PagecachePoolRun *taken, int64_t now,
+                       GArray *offers)
+{
+    RAMBlock *rb = g_ptr_array_index(src->blocks, taken->block);
+    PagecachePoolRun run = *taken;
+    uint32_t i, zeros = 0;
+
+    run.npages = 0;
+    for (i = 0; i <= taken->npages; i++) {
+        uint64_t page = taken->page + i;
+        bool good = i < taken->npages && test_bit(page, rb->bmap);
+
+        /* A zero page is a few bytes on the channel. */
+        if (good && buffer_is_zero(rb->host + to_bytes(page), to_bytes(1))) {
+            zeros++;
+            good = false;
+        }
+        if (good) {
+            run.npages++;
+            continue;
+        }
+        if (run.npages) {
+            PagecacheWireOffer o = {
+                .disk = run.disk, .block = run.block, .npages = run.npages,
+                .page = run.page, .sector = run.sector,
+            };
+
+            pagecache_pool_offer(src->pool, &run, now);
+            g_array_append_val(offers, o);
+            src->stats.offered += run.npages;
+            trace_pagecache_src_offer(o.disk, o.sector, rb->idstr, o.page,
+                                      o.npages);
+        }
+        if (i < taken->npages) {
+            PagecachePoolRun one = { .block = run.block, .page = page,
+                                     .npages = 1 };
+
+            pagecache_pool_release(src->pool, &one);
+        }
+        run.page = page + 1;
+        run.sector = taken->sector + ((i + 1ULL) << (src->page_bits - 9));
+        run.npages = 0;
+    }
+    count_released(zeros, "zero");
+}
+
+static void make_offers(GArray *offers)
+{
+    int64_t now = now_ms(), until = now + TURN_OFFERS_MS;
+    uint64_t window = to_pages(pagecache_pace_window(&src->pace, now));
+    PagecachePoolRun run;
+
+    while (offers->len < TURN_OFFERS_MAX && now_ms() < until) {
+        uint64_t in_flight = pagecache_pool_in_flight(src->pool);
+
+        if (in_flight >= window ||
+            !pagecache_pool_take_head(src->pool, MIN(OFFER_PAGES_MAX,
+                                                     window - in_flight),
+                                      &run)) {
+            break;
+        }
+        make_offer(&run, now, offers);
+    }
+}
+
+/* What the channel's scan would find, in bytes; more or less */
+static uint64_t channel_todo(void)
+{
+    uint64_t dirty = ram_bytes_remaining();
+    uint64_t held = to_bytes(pagecache_pool_size(src->pool) +
+                             pagecache_pool_in_flight(src->pool));
+
+    return dirty > held ? dirty - held : 0;
+}
+
+/* The channel never idles as long as there is anything to send. */
+static void feed_channel(void)
+{
+    int64_t now = now_ms();
+    uint64_t todo = channel_todo();
+    uint64_t low, chunk, share;
+
+    pagecache_pace_channel(&src->pace, now, migration_transferred_bytes());
+    pagecache_pace_channel_share(&src->pace, now, &low, &chunk);
+    if (todo >= low) {
+        return;
+    }
+    chunk = MAX(to_pages(chunk), 1);
+    if (pagecache_pool_size(src->pool)) {
+        count_released(pagecache_pool_release_tail(src->pool, chunk),
+                       "channel idle, from the pool");
+        return;
+    }
+    share = pagecache_pool_release_old(src->pool,
+                                       now - pagecache_pace_patience(
+                                                 &src->pace), chunk);
+    count_released(share, "channel idle, late report");
+    todo += to_bytes(share);
+    share = pagecache_pace_tail_share(&src->pace, now,
+                to_bytes(pagecache_pool_in_flight(src->pool)), todo);
+    count_released(pagecache_pool_release_newest(src->pool,
+                                                 MIN(to_pages(share), chunk)),
+                   "channel idle, offered last");
+}
+
+/*
+ * Without this the guest's writes since the start might be left for the
+ * blackout: when proofs bring the estimate down to nothing, QEMU switches
+ * over without another look.
+ */
+static void sync_when_empty(bool empty)
+{
+    int64_t now = now_ms();
+
+    if (!empty) {
+        src->sync_due = true;
+    } else if (src->sync_due && now - src->last_sync >= SYNC_INTERVAL_MS) {
+        src->sync_due = false;
+        src->last_sync = now;
+        trace_pagecache_src_sync();
+        bql_lock();
+        WITH_RCU_READ_LOCK_GUARD() {
+            migration_bitmap_sync_precopy(false);
+        }
+        bql_unlock();
+    }
+}
+
+static void publish(void)
+{
+    PagecacheHintStats hints;
+
+    pagecache_hints_stats(&hints);
+    src->stats.pooled = pagecache_pool_size(src->pool);
+    src->stats.in_flight = pagecache_pool_in_flight(src->pool);
+    src->stats.rate = pagecache_rate_get(&src->pace.storage, now_ms());
+    QEMU_LOCK_GUARD(&record.lock);
+    record.stats = src->stats;
+    record.hints = hints;
+}
+
+/* There is nothing to send, only something to wait for. */
+static void wait_for_report(void)
+{
+    QEMU_LOCK_GUARD(&record.lock);
+    if (g_queue_is_empty(&src->reports)) {
+        qemu_cond_timedwait(&src->report_cond, &record.lock, TURN_WAIT_MS);
+    }
+}
+
+static bool nothing_outstanding(void)
+{
+    return !pagecache_pool_size(src->pool) &&
+           !pagecache_pool_in_flight(src->pool) &&
+           !pagecache_proof_pending(src->proof);
+}
+
+static int pagecache_save_iterate(QEMUFile *f, void *opaque)
+{
+    g_autoptr(GArray) offers = g_array_new(FALSE, FALSE,
+                                           sizeof(PagecacheWireOffer));
+    g_autoptr(GByteArray) frame = NULL;
+    bool empty;
+
+    RCU_READ_LOCK_GUARD();
+    if (!src->running) {
+        begin_turns();
+    }
+    take_hints();
+    take_reports();
+    take_proofs(false);
+    make_offers(offers);
+    feed_channel();
+    empty = nothing_outstanding();
+    publish();
+
+    frame = pagecache_wire_encode_offers((PagecacheWireOffer *)offers->data,
+                                         offers->len);
+    qemu_put_buffer(f, frame->data, frame->len);
+    if (offers->len) {
+        /* The destination may start to read while RAM fills the buffers. */
+        qemu_fflush(f);
+    }
+    if (!empty && !offers->len && !channel_todo()) {
+        wait_for_report();
+    }
+    sync_when_empty(empty);
+    return empty;
+}
+
+/* --- the end --- */
+
+/* The channel's scan passes nothing over any more. */
+static void dissolve(void)
+{
+    guint i;
+
+    for (i = 0; i < src->blocks->len; i++) {
+        RAMBlock *rb = g_ptr_array_index(src->blocks, i);
+
+        rb->pagecache_held = NULL;
+        rb->pagecache_spent = NULL;
+    }
+    WITH_QEMU_LOCK_GUARD(&record.lock) {
+        src->deaf = true;
+        g_queue_clear_full(&src->reports, g_free);
+    }
+}
+
+/* With the BQL and the VM stopped */
+static int pagecache_save_complete(QEMUFile *f, void *opaque)
+{
+    int64_t start = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
+    g_autoptr(GByteArray) frame = pagecache_wire_encode_end();
+
+    if (src->running) {
+        take_proofs(true);
+        count_released(pagecache_pool_size(src->pool) +
+                       pagecache_pool_in_flight(src->pool), "switchover");
+    }
+    dissolve();
+    pagecache_hints_stop();
+    qemu_put_buffer(f, frame->data, frame->len);
+
+    src->stats.blackout_us = qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start;
+    trace_pagecache_src_complete(src->stats.offered, src->stats.proven,
+                                 src->stats.mismatched, src->stats.released,
+                                 src->stats.blackout_us);
+    if (src->running) {
+        pagecache_pool_release_all(src->pool);
+        pagecache_pool_release_newest(src->pool, UINT64_MAX);
+        publish();
+    }
+    return qemu_file_get_error(f);
+}
+
+/*
+ * With the BQL.  The migration thread is past its last turn; the return path
+ * thread may still be there.
+ */
+static void pagecache_save_cleanup(void *opaque)
+{
+    PagecacheSrc *old;
+
+    WITH_QEMU_LOCK_GUARD(&record.lock) {
+        old = src;
+    }
+    if (!old) {
+        return;
+    }
+    dissolve();
+    pagecache_hints_stop();
+    WITH_QEMU_LOCK_GUARD(&record.lock) {
+        qatomic_set(&src, NULL);
+        record.stats.pooled = record.stats.in_flight = 0;
+    }
+    pagecache_proof_free(old->proof);
+    pagecache_pool_free(old->pool);
+    g_ptr_array_unref(old->blocks);
+    g_hash_table_unref(old->numbers);
+    qemu_cond_destroy(&old->report_cond);
+    g_free(old);
+    trace_pagecache_src_cleanup();
+}
+
+/* --- return path thread --- */
+
+bool pagecache_src_report(const uint8_t *buf, size_t len, Error **errp)
+{
+    g_autofree PagecacheReport *r = g_new(PagecacheReport, 1);
+    g_autofree char *err = NULL;
+
+    if (!pagecache_wire_decode_report(buf, len, r, &err)) {
+        error_setg(errp, "skip-pagecache: malformed report: %s", err);
+        return false;
+    }
+    if (r->status == PAGECACHE_REPORT_REFUSED) {
+        error_setg(errp, "skip-pagecache is on here and off at the "
+                   "destination; set the capability on both sides");
+        return false;
+    }
+    QEMU_LOCK_GUARD(&record.lock);
+    if (src && !src->deaf &&
+        g_queue_get_length(&src->reports) < REPORTS_MAX) {
+        g_queue_push_tail(&src->reports, g_steal_pointer(&r));
+        qemu_cond_signal(&src->report_cond);
+    }
+    return true;
+}
+
+/* --- statistics --- */
+
+uint64_t pagecache_src_proven_bytes(void)
+{
+    return qatomic_read(&proven_bytes);
+}
+
+MigrationPagecacheInfo *pagecache_src_info(void)
+{
+    MigrationPagecacheInfo *info;
+
+    QEMU_LOCK_GUARD(&record.lock);
+    if (!record.known) {
+        return NULL;
+    }
+    info = g_new0(MigrationPagecacheInfo, 1);
+    info->active = record.active;
+    info->reason = g_strdup(record.reason);
+    info->given_up = g_strdup(record.given_up);
+    info->has_hinted_pages = true;
+    info->hinted_pages = record.hints.hinted;
+    info->has_dropped_hints = true;
+    info->dropped_hints = record.hints.dropped;
+    info->has_duplicate_pages = true;
+    info->duplicate_pages = record.stats.duplicate;
+    info->offered_pages = record.stats.offered;
+    info->reported_pages = record.stats.reported;
+    info->has_proven_pages = true;
+    info->proven_pages = record.stats.proven;
+    info->has_mismatched_pages = true;
+    info->mismatched_pages = record.stats.mismatched;
+    info->has_released_pages = true;
+    info->released_pages = record.stats.released;
+    info->unavailable_pages = record.stats.unavailable;
+    info->has_pooled_pages = true;
+    info->pooled_pages = record.stats.pooled;
+    info->has_in_flight_pages = true;
+    info->in_flight_pages = record.stats.in_flight;
+    info->refill_bytes = record.stats.proven * qemu_target_page_size();
+    info->has_refill_rate = true;
+    info->refill_rate = record.stats.rate;
+    info->has_map_time = record.hints.map_ms >= 0;
+    info->map_time = MAX(record.hints.map_ms, 0);
+    info->has_blackout_time = record.stats.blackout_us;
+    info->blackout_time = record.stats.blackout_us;
+    return info;
+}
+
+/* --- registration --- */
+
+static const SaveVMHandlers pagecache_handlers = {
+    .is_active = pagecache_is_active,
+    .save_setup = pagecache_save_setup,
+    .save_live_iterate = pagecache_save_iterate,
+    .save_live_complete_precopy = pagecache_save_complete,
+    .save_cleanup = pagecache_save_cleanup,
+    .load_state = pagecache_dst_load,
+    .load_cleanup = pagecache_dst_cleanup,
+};
+
+void pagecache_mig_init(void)
+{
+    register_savevm_live_fixed_id("pagecache", 0, PAGECACHE_SECTION_ID, 1,
+                                  &pagecache_handlers, NULL);
+    pagecache_qmp_init();
+}
