@@ -10,12 +10,15 @@
  * flight a session, each with a deadline.  Nothing here ever waits for
  * storage on behalf of a caller: open, submit and close return at once.
  *
- * Behind it stand engines (PagecacheEngine): "iscsi", libiscsi contexts of our
- * own in our own threads; "file", threads that call pread(); "block", a clone
- * in QEMU's block layer for everything else.
+ * Behind it stand engines (PagecacheEngineOps): "iscsi", libiscsi contexts of
+ * our own in our own threads; "file", threads that call pread(); "block", a
+ * clone in QEMU's block layer for everything else.
  */
 #ifndef BLOCK_PAGECACHE_READER_H
 #define BLOCK_PAGECACHE_READER_H
+
+struct BlockBackend;
+struct Error;
 
 /* One run of pages to read.  The reader copies it; the caller keeps nothing. */
 typedef struct PagecacheRun {
@@ -29,14 +32,17 @@ typedef struct PagecacheRun {
  * Called once for every page range that was submitted, from a thread of the
  * reader's, never from within pagecache_reader_submit().  A run may come back
  * in several pieces (@run then describes the piece) but no page twice.
+ * Several threads of the reader's may call it at the same time.
  *
- * @data: the content, npages * page_size bytes, valid during the call only;
- *        NULL when the pages could not be read.
+ * @data: the content, npages * page_size bytes, valid during the call only
+ *        and not necessarily aligned; NULL when the pages could not be read.
  * @ret:  0, or a negative errno: -ETIMEDOUT the deadline passed, -ECANCELED
- *        the reader was closed, -EIO and others as the storage says.
+ *        the reader was closed, -EINVAL the run reaches beyond the end of the
+ *        disk, -EIO and others as the storage says.
  *
  * The callback may block for microseconds (copy, digest), or send on the
- * return path; it must not call pagecache_reader_close().
+ * return path; it may submit more runs; it must not call
+ * pagecache_reader_close().
  */
 typedef void PagecacheRunDone(void *opaque, const PagecacheRun *run,
                               const uint8_t *data, int ret);
@@ -45,18 +51,25 @@ typedef void PagecacheRunDone(void *opaque, const PagecacheRun *run,
 typedef struct PagecacheReaderSpec PagecacheReaderSpec;
 
 typedef struct PagecacheReaderConfig {
-    uint32_t page_size;         /* bytes */
+    uint32_t page_size;         /* bytes; a power of two, 512 or more */
     uint32_t sessions;          /* connections or threads; 0: default (2) */
     uint32_t depth;             /* reads in flight a session; 0: default (8) */
     uint32_t max_read;          /* bytes a read; 0: default (256 KiB) */
-    uint64_t max_bandwidth;     /* bytes/s; 0: unlimited */
-    uint32_t deadline_ms;       /* a read; 0: default */
+    uint64_t max_bandwidth;     /* bytes/s; 0: unlimited.  The guest's own
+                                   read limit applies besides. */
+    uint32_t deadline_ms;       /* a read, and a run that waits for a session
+                                   in vain; 0: default (5000) */
     uint32_t max_failures;      /* reads that fail in a row before the disk is
-                                   given up; 0: default */
+                                   given up; 0: default (64) */
+    uint32_t giveup_ms;         /* with work to do and no way to start a read
+                                   (no session, all threads stuck) before the
+                                   disk is given up; 0: default
+                                   (3 * deadline_ms) */
     PagecacheRunDone *done;
     void *opaque;               /* for @done */
     /* Called once, from any thread, when the reader lets go of @opaque: no
-       @done is called after it.  May come long after the close. */
+       @done is called after it.  May come long after the close; it does not
+       wait for a read that hangs.  May be NULL. */
     void (*release)(void *opaque);
 } PagecacheReaderConfig;
 
@@ -71,9 +84,11 @@ typedef enum PagecacheReaderState {
 typedef struct PagecacheReaderStats {
     const char *engine;         /* "iscsi", "file", "block" */
     PagecacheReaderState state;
+    uint32_t sessions;          /* that are up now */
     uint64_t bytes_read;        /* from storage, holes read through included */
-    uint64_t bytes_used;        /* of them handed to @done */
-    uint64_t reads;
+    uint64_t bytes_used;        /* handed to @done; may exceed bytes_read when
+                                   several pages stand at one place */
+    uint64_t reads;             /* finished well */
     uint64_t errors;            /* reads that failed */
     uint64_t timeouts;          /* of them, for their deadline */
     char *last_error;           /* NULL or what went wrong; free with g_free() */
@@ -84,8 +99,8 @@ typedef struct PagecacheReaderStats {
  * guest's node.  Main thread with the BQL, not in a coroutine.  Opens nothing
  * and does no I/O.  NULL with @errp set when there is no way.
  */
-PagecacheReaderSpec *pagecache_reader_spec_new(BlockBackend *blk,
-                                               Error **errp);
+PagecacheReaderSpec *pagecache_reader_spec_new(struct BlockBackend *blk,
+                                               struct Error **errp);
 void pagecache_reader_spec_free(PagecacheReaderSpec *spec);
 
 /*
@@ -93,13 +108,15 @@ void pagecache_reader_spec_free(PagecacheReaderSpec *spec);
  *
  * open:   takes ownership of @spec.  Returns at once; connecting goes on in
  *         the background.  Main thread with the BQL, not in a coroutine.
+ *         NULL, without a call of release(), when not even a thread can be
+ *         had.
  * submit: queues @n runs.  Any thread; takes a mutex for microseconds.
  *         Memory is bounded by what the caller submits.
  * stats:  any thread.
- * close:  revokes everything that is queued (it comes back with -ECANCELED,
- *         perhaps later, from a reader's thread) and lets the reader end by
- *         itself.  Any thread; returns at once, even when a read hangs for
- *         ever.  The reader must not be used after it.
+ * close:  revokes everything that is queued or in flight (it comes back with
+ *         -ECANCELED, perhaps later, from a reader's thread) and lets the
+ *         reader end by itself.  Any thread; returns at once, even when a
+ *         read hangs for ever.  The reader must not be used after it.
  */
 PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
                                        const PagecacheReaderConfig *config);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Stands in for the trace events of block/ where the readers are built without
+ * a QEMU tree: they trace nothing there.
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+#ifndef SHIM_TRACE_H
+#define SHIM_TRACE_H
+
+#define trace_pagecache_reader_open(...)        ((void)0)
+#define trace_pagecache_reader_up(...)          ((void)0)
+#define trace_pagecache_reader_down(...)        ((void)0)
+#define trace_pagecache_reader_read(...)        ((void)0)
+#define trace_pagecache_reader_complete(...)    ((void)0)
+#define trace_pagecache_reader_revoke(...)      ((void)0)
+#define trace_pagecache_reader_return(...)      ((void)0)
+#define trace_pagecache_reader_give_up(...)     ((void)0)
+#define trace_pagecache_reader_close(...)       ((void)0)
+#define trace_pagecache_reader_release(...)     ((void)0)
+#define trace_pagecache_reader_gone(...)        ((void)0)
+
+#endif

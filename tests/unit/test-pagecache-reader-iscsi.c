@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Tests of the skip-pagecache reader's engine for iSCSI against a real target:
+ * tgtd, started by the test on 127.0.0.1 with a port and a control socket of
+ * its own.
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+
+#include "qemu/osdep.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include "test-pagecache-reader-lib.h"
+
+#define DISK        (16 * MiB)
+#define TARGET      "iqn.2026-01.test:disk"
+#define INITIATOR   "iqn.2026-01.test:host"
+
+/* --- The target ---------------------------------------------------------- */
+
+typedef struct Tgtd {
+    char *tgtd, *tgtadm;        /* programs */
+    char *dir, *disk;
+    int port;                   /* fixed for the life of the test */
+    int control;
+    GPid pid;                   /* 0: not running */
+} Tgtd;
+
+static Tgtd tgt;
+
+static char *find_program(const char *name)
+{
+    char *path = g_find_program_in_path(name);
+
+    if (!path) {
+        path = g_strdup_printf("/usr/sbin/%s", name);
+        if (!g_file_test(path, G_FILE_TEST_IS_EXECUTABLE)) {
+            g_clear_pointer(&path, g_free);
+        }
+    }
+    return path;
+}
+
+static int free_port(void)
+{
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    socklen_t len = sizeof(sa);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&sa, len), ==, 0);
+    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&sa, &len), ==, 0);
+    close(fd);
+    return ntohs(sa.sin_port);
+}
+
+static bool port_answers(int port)
+{
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+        .sin_port = htons(port),
+    };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0;
+
+    close(fd);
+    return ok;
+}
+
+static bool G_GNUC_PRINTF(1, 2) tgtadm(const char *format, ...)
+{
+    g_autofree char *args = NULL, *command = NULL, *out = NULL, *err = NULL;
+    int status = -1;
+    va_list ap;
+
+    va_start(ap, format);
+    args = g_strdup_vprintf(format, ap);
+    va_end(ap);
+    command = g_strdup_printf("%s -C %d --lld iscsi %s", tgt.tgtadm,
+                              tgt.control, args);
+    if (!g_spawn_command_line_sync(command, &out, &err, &status, NULL)) {
+        return false;
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void in_child(gpointer opaque)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static void tgtd_start(void)
+{
+    g_autofree char *control = g_strdup_printf("%d", tgt.control);
+    g_autofree char *portal = g_strdup_printf("portal=127.0.0.1:%d", tgt.port);
+    char *argv[] = {
+        tgt.tgtd, (char *)"-f", (char *)"-C", control, (char *)"--iscsi",
+        portal, NULL
+    };
+    GError *err = NULL;
+    int i;
+
+    g_assert_cmpint(tgt.pid, ==, 0);
+    g_spawn_async(NULL, argv, NULL,
+                  G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL |
+                  G_SPAWN_STDERR_TO_DEV_NULL, in_child, NULL, &tgt.pid, &err);
+    g_assert_no_error(err);
+    for (i = 0; i < 200; i++) {
+        if (port_answers(tgt.port) && tgtadm("--op show --mode sys")) {
+            return;
+        }
+        g_usleep(50 * 1000);
+    }
+    g_error("tgtd does not answer on 127.0.0.1:%d", tgt.port);
+}
+
+static void tgtd_kill(void)
+{
+    if (tgt.pid) {
+        kill(tgt.pid, SIGKILL);
+        waitpid(tgt.pid, NULL, 0);
+        tgt.pid = 0;
+    }
+}
+
+/* LUN 1: the disk; LUN 2: the same with blocks of 4 KiB */
+static void tgtd_add_target(void)
+{
+    g_assert(tgtadm("--op new --mode target --tid 1 -T " TARGET));
+    g_assert(tgtadm("--op new --mode logicalunit --tid 1 --lun 1 "
+                    "--bstype rdwr -b %s", tgt.disk));
+    g_assert(tgtadm("--op new --mode logicalunit --tid 1 --lun 2 "
+                    "--bstype rdwr --blocksize 4096 -b %s", tgt.disk));
+    g_assert(tgtadm("--op bind --mode target --tid 1 -I ALL"));
+}
+
+static void tgtd_fresh(void)
+{
+    tgtd_kill();
+    tgtd_start();
+    tgtd_add_target();
+}
+
+/* False, and the test is skipped, when there is no tgtd */
+static bool have_tgtd(void)
+{
+    if (!tgt.tgtd || !tgt.tgtadm) {
+        g_test_skip("tgtd and tgtadm (package tgt) are not installed");
+        return false;
+    }
+    if (access("/var/run/tgtd", W_OK) != 0 && geteuid() != 0) {
+        g_test_skip("tgtd needs to write to /var/run/tgtd");
+        return false;
+    }
+    return true;
+}
+
+/* --- The reader ---------------------------------------------------------- */
+
+static PagecacheReaderSpec *iscsi_spec(int lun)
+{
+    PagecacheReaderSpec *spec;
+
+    spec = pagecache_reader_spec_alloc(pagecache_reader_iscsi_ops);
+    spec->name = g_strdup("test LUN");
+    spec->u.iscsi.portal = g_strdup_printf("127.0.0.1:%d", tgt.port);
+    spec->u.iscsi.target = g_strdup(TARGET);
+    spec->u.iscsi.initiator = g_strdup(INITIATOR);
+    spec->u.iscsi.lun = lun;
+    return spec;
+}
+
+static void submit(PagecacheReader *r, Sink *s, uint64_t sector, unsigned n)
+{
+    PagecacheRun run = sink_run(s, sector, n);
+
+    pagecache_reader_submit(r, &run, 1);
+}
+
+/* Random runs of @pages pages together; @aligned: to 4 KiB on the disk */
+static void submit_random(PagecacheReader *r, Sink *s, uint64_t disk,
+                          unsigned pages, bool aligned)
+{
+    g_autoptr(GArray) runs = g_array_new(0, 0, sizeof(PagecacheRun));
+    unsigned end = s->npages + pages;
+
+    while (s->npages < end) {
+        unsigned n = g_test_rand_int_range(1, 100);
+        uint64_t sector;
+        PagecacheRun run;
+
+        n = MIN(n, end - s->npages);
+        sector = g_test_rand_int_range(0, (disk - n * PAGE) / SECTOR);
+        sector -= aligned ? sector % 8 : 0;
+        run = sink_run(s, sector, n);
+        g_array_append_val(runs, run);
+    }
+    pagecache_reader_submit(r, (PagecacheRun *)runs->data, runs->len);
+}
+
+/* Everything comes back, and well */
+static void expect_good(Sink *s)
+{
+    g_assert(sink_wait(s, s->npages, 30000));
+    g_assert_cmpuint(sink_good(s), ==, s->npages);
+}
+
+static void test_read(const void *opaque)
+{
+    int lun = GPOINTER_TO_INT(opaque);
+    static const uint64_t offsets[] = { 0, 3 * SECTOR, 5 * MiB + SECTOR };
+    unsigned i;
+
+    if (!have_tgtd()) {
+        return;
+    }
+    tgtd_fresh();
+    for (i = 0; i < G_N_ELEMENTS(offsets); i++) {
+        Sink *s = sink_new(20000, offsets[i]);
+        PagecacheReaderConfig config = sink_config(s);
+        PagecacheReaderSpec *spec = iscsi_spec(lun);
+        uint64_t size = DISK - offsets[i];
+        PagecacheReaderStats stats;
+        PagecacheReader *r;
+
+        spec->offset = offsets[i];
+        r = pagecache_reader_open(spec, &config);
+        /* while it connects, and afterwards */
+        submit_random(r, s, size, 5000, false);
+        expect_good(s);
+        submit_random(r, s, size, 10000, true);
+        submit_random(r, s, size, 1000, false);
+        submit(r, s, size / SECTOR - 8, 1);
+        expect_good(s);
+        submit(r, s, size / SECTOR - 7, 1);
+        g_assert(sink_wait(s, s->npages, 5000));
+        assert_ret(s, s->npages - 1, 1, -EINVAL);
+        pagecache_reader_stats(r, &stats);
+        g_assert_cmpstr(stats.engine, ==, "iscsi");
+        g_assert_cmpint(stats.state, ==, PAGECACHE_READER_READY);
+        g_assert_cmpuint(stats.errors, ==, 0);
+        g_assert_cmpuint(stats.sessions, >=, 1);
+        g_assert_cmpuint(stats.bytes_used, ==, 16001ull * PAGE);
+        g_free(stats.last_error);
+        close_and_check(r, s);
+    }
+}
+
+static void test_digest(void)
+{
+    static const PagecacheHeaderDigest digests[] = {
+        PAGECACHE_DIGEST_NONE_CRC32C, PAGECACHE_DIGEST_CRC32C_NONE,
+        PAGECACHE_DIGEST_CRC32C, PAGECACHE_DIGEST_NONE,
+    };
+    unsigned i;
+
+    if (!have_tgtd()) {
+        return;
+    }
+    tgtd_fresh();
+    for (i = 0; i < G_N_ELEMENTS(digests); i++) {
+        Sink *s = sink_new(2000, 0);
+        PagecacheReaderConfig config = sink_config(s);
+        PagecacheReaderSpec *spec = iscsi_spec(1);
+        PagecacheReader *r;
+
+        spec->u.iscsi.header_digest = digests[i];
+        r = pagecache_reader_open(spec, &config);
+        submit_random(r, s, DISK, 2000, false);
+        expect_good(s);
+        close_and_check(r, s);
+    }
+}
+
+/* The target or the LUN says no: the disk is given up, with the reason */
+static void expect_refused(PagecacheReaderSpec *spec, const char *text)
+{
+    Sink *s = sink_new(100, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    int64_t start = g_get_monotonic_time();
+    PagecacheReader *r;
+
+    config.deadline_ms = 30000;
+    r = pagecache_reader_open(spec, &config);
+    submit(r, s, 0, 50);
+    g_assert(sink_wait(s, 50, 10000));
+    g_assert_cmpint(g_get_monotonic_time() - start, <, 10 * G_USEC_PER_SEC);
+    assert_ret(s, 0, 50, -EIO);
+    g_assert_cmpint(reader_state(r), ==, PAGECACHE_READER_FAILED);
+    assert_error(r, text);
+    close_and_check(r, s);
+}
+
+static void test_chap(void)
+{
+    PagecacheReaderSpec *spec;
+    Sink *s = sink_new(2000, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    PagecacheReader *r;
+
+    if (!have_tgtd()) {
+        sink_free(s);
+        return;
+    }
+    tgtd_fresh();
+    g_assert(tgtadm("--op new --mode account --user anna --password right-1"));
+    g_assert(tgtadm("--op bind --mode account --tid 1 --user anna"));
+
+    spec = iscsi_spec(1);
+    spec->u.iscsi.user = g_strdup("anna");
+    spec->u.iscsi.password = g_strdup("right-1");
+    r = pagecache_reader_open(spec, &config);
+    submit_random(r, s, DISK, 2000, false);
+    expect_good(s);
+    close_and_check(r, s);
+
+    spec = iscsi_spec(1);
+    spec->u.iscsi.user = g_strdup("anna");
+    spec->u.iscsi.password = g_strdup("wrong-1");
+    expect_refused(spec, "login: Failed to log in to target. Status: Auth");
+    /* no user at all */
+    expect_refused(iscsi_spec(1), "login: ");
+}
+
+static void test_wrong(void)
+{
+    PagecacheReaderSpec *spec;
+
+    if (!have_tgtd()) {
+        return;
+    }
+    tgtd_fresh();
+    expect_refused(iscsi_spec(9), "TEST UNIT READY: ");
+    /* tgtd's LUN 0 is a controller, and no disk */
+    expect_refused(iscsi_spec(0), "READ CAPACITY(16): ");
+
+    spec = iscsi_spec(1);
+    g_free(spec->u.iscsi.target);
+    spec->u.iscsi.target = g_strdup("iqn.2026-01.test:other");
+    expect_refused(spec, "login: Failed to log in to target. Status: Target "
+                   "not found");
+
+    spec = iscsi_spec(1);
+    spec->offset = DISK / 2;
+    spec->size = DISK;
+    expect_refused(spec, "16777216 bytes are there, expected 25165824 or more");
+
+    spec = iscsi_spec(1);
+    g_free(spec->u.iscsi.initiator);
+    spec->u.iscsi.initiator = g_strnfill(300, 'x');
+    expect_refused(spec, "the initiator name has 300 bytes, libiscsi takes up "
+                   "to 255");
+}
+
+/* Nobody listens; then somebody who never answers */
+static void test_unreachable(void)
+{
+    g_autofree char *portal = NULL;
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    socklen_t len = sizeof(sa);
+    int round, fd;
+
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&sa, len), ==, 0);
+    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&sa, &len), ==, 0);
+    portal = g_strdup_printf("127.0.0.1:%d", ntohs(sa.sin_port));
+
+    for (round = 0; round < 2; round++) {
+        Sink *s = sink_new(100, 0);
+        PagecacheReaderConfig config = sink_config(s);
+        PagecacheReaderSpec *spec = iscsi_spec(1);
+        PagecacheReader *r;
+
+        g_free(spec->u.iscsi.portal);
+        spec->u.iscsi.portal = g_strdup(portal);
+        config.deadline_ms = 300;
+        r = pagecache_reader_open(spec, &config);
+        submit(r, s, 0, 50);
+        g_assert(sink_wait(s, 50, 5000));
+        assert_ret(s, 0, 50, -ETIMEDOUT);
+        submit(r, s, 0, 50);
+        g_assert(wait_state(r, PAGECACHE_READER_FAILED, 10000));
+        assert_error(r, "no read could be started for 900 ms: ");
+        assert_error(r, round ? "login: no answer in time" :
+                     "connect: iscsi_service: socket error Connection refused");
+        close_and_check(r, s);
+        /* the kernel takes connections, nobody reads from them */
+        g_assert_cmpint(listen(fd, 100), ==, 0);
+    }
+    close(fd);
+}
+
+/* The target dies under load and comes back later */
+static void test_killed(void)
+{
+    Sink *s = sink_new(300000, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    PagecacheReaderStats stats;
+    PagecacheReader *r;
+    unsigned before;
+
+    if (!have_tgtd()) {
+        sink_free(s);
+        return;
+    }
+    tgtd_fresh();
+    config.max_failures = 1000;
+    r = pagecache_reader_open(iscsi_spec(1), &config);
+    submit_random(r, s, DISK, 1000, false);
+    expect_good(s);
+    submit_random(r, s, DISK, 200000, false);
+    g_assert(sink_wait(s, 20000, 30000));
+    tgtd_kill();
+    before = sink_good(s);
+    g_assert_cmpuint(before, <, 201000);
+    g_usleep(500 * 1000);
+    tgtd_fresh();
+    /* a second or two without a target cost what was in flight then */
+    g_assert(sink_wait(s, s->npages, 30000));
+    g_assert_cmpuint(sink_good(s), >, before);
+    g_assert_cmpuint(sink_good(s), <, 201000);
+    pagecache_reader_stats(r, &stats);
+    g_assert_cmpuint(stats.errors, >, 0);
+    g_assert_cmpuint(stats.errors, <=, 16);
+    g_assert_cmpint(stats.state, ==, PAGECACHE_READER_READY);
+    g_free(stats.last_error);
+    before = sink_good(s);
+    submit_random(r, s, DISK, 1000, false);
+    g_assert(sink_wait(s, s->npages, 30000));
+    g_assert_cmpuint(sink_good(s), ==, before + 1000);
+    close_and_check(r, s);
+}
+
+/* The target hangs for ever: deadline, then the disk is given up */
+static void test_hangs(void)
+{
+    Sink *s = sink_new(300000, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    PagecacheReaderStats stats;
+    PagecacheReader *r;
+    int64_t start;
+
+    if (!have_tgtd()) {
+        sink_free(s);
+        return;
+    }
+    tgtd_fresh();
+    config.deadline_ms = 500;
+    r = pagecache_reader_open(iscsi_spec(1), &config);
+    submit_random(r, s, DISK, 1000, false);
+    expect_good(s);
+    kill(tgt.pid, SIGSTOP);
+    start = g_get_monotonic_time();
+    submit_random(r, s, DISK, 10000, false);
+    g_assert(sink_wait(s, s->npages, 10000));
+    g_assert_cmpuint(s->returned, ==, 11000);
+    g_assert_cmpuint(s->good, ==, 1000);
+    pagecache_reader_stats(r, &stats);
+    /* the session is abandoned at the first one, and the others with it */
+    g_assert_cmpuint(stats.timeouts, >=, 2);
+    g_assert_cmpuint(stats.errors, ==, 16);
+    g_free(stats.last_error);
+    submit_random(r, s, DISK, 100, false);
+    g_assert(wait_state(r, PAGECACHE_READER_FAILED, 10000));
+    g_assert_cmpint(g_get_monotonic_time() - start, <, 10 * G_USEC_PER_SEC);
+    close_and_check(r, s);
+    kill(tgt.pid, SIGCONT);
+}
+
+/* It hangs and is closed in the middle of it */
+static void test_hangs_close(void)
+{
+    Sink *s = sink_new(300000, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    PagecacheReader *r;
+
+    if (!have_tgtd()) {
+        sink_free(s);
+        return;
+    }
+    tgtd_fresh();
+    config.deadline_ms = 100000;
+    r = pagecache_reader_open(iscsi_spec(1), &config);
+    submit_random(r, s, DISK, 200000, false);
+    g_assert(sink_wait(s, 10000, 30000));
+    kill(tgt.pid, SIGSTOP);
+    g_usleep(100 * 1000);
+    close_and_check(r, s);
+
+    /* and while it connects */
+    s = sink_new(100, 0);
+    config = sink_config(s);
+    config.deadline_ms = 100000;
+    r = pagecache_reader_open(iscsi_spec(1), &config);
+    submit(r, s, 0, 10);
+    g_usleep(200 * 1000);
+    close_and_check(r, s);
+    kill(tgt.pid, SIGCONT);
+}
+
+/* It hangs beyond the deadline and then goes on as if nothing had been */
+static void test_hangs_a_while(void)
+{
+    Sink *s = sink_new(300000, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    PagecacheReader *r;
+    unsigned before;
+
+    if (!have_tgtd()) {
+        sink_free(s);
+        return;
+    }
+    tgtd_fresh();
+    config.deadline_ms = 400;
+    config.giveup_ms = 20000;
+    r = pagecache_reader_open(iscsi_spec(1), &config);
+    submit_random(r, s, DISK, 100000, false);
+    g_assert(sink_wait(s, 10000, 30000));
+    kill(tgt.pid, SIGSTOP);
+    g_usleep(900 * 1000);
+    kill(tgt.pid, SIGCONT);
+    g_assert(sink_wait(s, s->npages, 30000));
+    before = sink_good(s);
+    g_assert_cmpuint(before, <, 100000);
+    while (sink_good(s) == before) {
+        submit_random(r, s, DISK, 100, false);
+        g_assert(sink_wait(s, s->npages, 30000));
+    }
+    g_assert_cmpint(reader_state(r), ==, PAGECACHE_READER_READY);
+    close_and_check(r, s);
+}
+
+/* Closed under load, again and again */
+static void test_close(void)
+{
+    int i;
+
+    if (!have_tgtd()) {
+        return;
+    }
+    tgtd_fresh();
+    for (i = 0; i < 30; i++) {
+        Sink *s = sink_new(20000, 0);
+        PagecacheReaderConfig config = sink_config(s);
+        PagecacheReader *r;
+
+        config.sessions = 1 + i % 4;
+        r = pagecache_reader_open(iscsi_spec(1 + i % 2), &config);
+        submit_random(r, s, DISK, 20000, false);
+        g_usleep(g_test_rand_int_range(0, 60000));
+        close_and_check(r, s);
+    }
+}
+
+static void setup(void)
+{
+    tgt.tgtd = find_program("tgtd");
+    tgt.tgtadm = find_program("tgtadm");
+    tgt.control = 20000 + getpid() % 10000;
+    tgt.port = free_port();
+    tgt.dir = g_dir_make_tmp("pagecache-iscsi-XXXXXX", NULL);
+    g_assert_nonnull(tgt.dir);
+    tgt.disk = g_build_filename(tgt.dir, "disk", NULL);
+    pattern_file(tgt.disk, DISK);
+    if (geteuid() == 0) {
+        g_mkdir_with_parents("/var/run/tgtd", 0755);
+    }
+}
+
+static void teardown(void)
+{
+    g_autofree char *socket = NULL, *lock = NULL;
+
+    tgtd_kill();
+    socket = g_strdup_printf("/var/run/tgtd/socket.%d", tgt.control);
+    lock = g_strdup_printf("%s.lock", socket);
+    unlink(socket);
+    unlink(lock);
+    unlink(tgt.disk);
+    rmdir(tgt.dir);
+    g_free(tgt.tgtd);
+    g_free(tgt.tgtadm);
+    g_free(tgt.dir);
+    g_free(tgt.disk);
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!pagecache_reader_iscsi_ops) {
+        g_print("1..0 # SKIP built without libiscsi\n");
+        return 0;
+    }
+    setup();
+    g_test_add_data_func("/pagecache-reader-iscsi/read/512",
+                         GINT_TO_POINTER(1), test_read);
+    g_test_add_data_func("/pagecache-reader-iscsi/read/4096",
+                         GINT_TO_POINTER(2), test_read);
+    g_test_add_func("/pagecache-reader-iscsi/digest", test_digest);
+    g_test_add_func("/pagecache-reader-iscsi/chap", test_chap);
+    g_test_add_func("/pagecache-reader-iscsi/wrong", test_wrong);
+    g_test_add_func("/pagecache-reader-iscsi/unreachable", test_unreachable);
+    g_test_add_func("/pagecache-reader-iscsi/killed", test_killed);
+    g_test_add_func("/pagecache-reader-iscsi/hangs", test_hangs);
+    g_test_add_func("/pagecache-reader-iscsi/hangs-close", test_hangs_close);
+    g_test_add_func("/pagecache-reader-iscsi/hangs-a-while",
+                    test_hangs_a_while);
+    g_test_add_func("/pagecache-reader-iscsi/close", test_close);
+    ret = g_test_run();
+    teardown();
+    return ret;
+}
