@@ -77,6 +77,7 @@ typedef struct PagecacheDst {
     GQueue reports;             /* of GBytes */
     bool closing;
     bool reporter_done;
+    bool reporter_started;      /* main thread */
     QemuThread reporter;
     Stat64 offered, reported, superseded, unavailable;
     int64_t blackout_us;
@@ -94,7 +95,7 @@ static void dst_unref(void *opaque)
     if (qatomic_fetch_dec(&d->refs) != 1) {
         return;
     }
-    for (i = 0; i < d->start->blocks->len; i++) {
+    for (i = 0; d->blocks && i < d->start->blocks->len; i++) {
         g_free(d->blocks[i].claims);
     }
     g_free(d->blocks);
@@ -427,7 +428,6 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     if (d->start->page_bits != d->page_bits) {
         error_setg(errp, "pages of 2^%u bytes, expected 2^%u",
                    d->start->page_bits, d->page_bits);
-        g_array_set_size(d->start->blocks, 0);
         return false;
     }
     if (!pagecache_digest_init_from(&d->digest, d->start, errp) ||
@@ -445,6 +445,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     open_readers(d);
 
     qatomic_fetch_inc(&d->refs);
+    d->reporter_started = true;
     qemu_thread_create(&d->reporter, "mig/pc-report", reporter_thread, d,
                        QEMU_THREAD_JOINABLE);
     return true;
@@ -663,7 +664,7 @@ int pagecache_dst_cleanup(void *opaque)
     }
     revoke_refills(d);
     close_readers(d);
-    if (d->reporter.thread) {
+    if (d->reporter_started) {
         join_reporter(d);
     }
     qapi_free_MigrationPagecacheInfo(last_info);

@@ -632,14 +632,10 @@ static bool nothing_outstanding(void)
            !pagecache_proof_pending(src->proof);
 }
 
-static int pagecache_save_iterate(QEMUFile *f, void *opaque)
+static void turn(GArray *offers)
 {
-    g_autoptr(GArray) offers = g_array_new(FALSE, FALSE,
-                                           sizeof(PagecacheWireOffer));
-    g_autoptr(GByteArray) frame = NULL;
-    bool empty;
-
     RCU_READ_LOCK_GUARD();
+
     if (!src->running) {
         begin_turns();
     }
@@ -648,9 +644,17 @@ static int pagecache_save_iterate(QEMUFile *f, void *opaque)
     take_proofs(false);
     make_offers(offers);
     feed_channel();
-    empty = nothing_outstanding();
     publish();
+}
 
+static int pagecache_save_iterate(QEMUFile *f, void *opaque)
+{
+    g_autoptr(GArray) offers = g_array_new(FALSE, FALSE,
+                                           sizeof(PagecacheWireOffer));
+    g_autoptr(GByteArray) frame = NULL;
+    bool empty;
+
+    turn(offers);
     frame = pagecache_wire_encode_offers((PagecacheWireOffer *)offers->data,
                                          offers->len);
     qemu_put_buffer(f, frame->data, frame->len);
@@ -658,11 +662,21 @@ static int pagecache_save_iterate(QEMUFile *f, void *opaque)
         /* The destination may start to read while RAM fills the buffers. */
         qemu_fflush(f);
     }
+    empty = nothing_outstanding();
     if (!empty && !offers->len && !channel_todo()) {
         wait_for_report();
     }
     sync_when_empty(empty);
     return empty;
+}
+
+/* Pages under comparison have lost their bit, and may get it back. */
+static void pagecache_state_pending(void *opaque, uint64_t *must_precopy,
+                                    uint64_t *can_postcopy)
+{
+    if (src->running) {
+        *must_precopy += to_bytes(pagecache_proof_pending(src->proof));
+    }
 }
 
 /* --- the end --- */
@@ -819,6 +833,8 @@ static const SaveVMHandlers pagecache_handlers = {
     .is_active = pagecache_is_active,
     .save_setup = pagecache_save_setup,
     .save_live_iterate = pagecache_save_iterate,
+    .state_pending_estimate = pagecache_state_pending,
+    .state_pending_exact = pagecache_state_pending,
     .save_live_complete_precopy = pagecache_save_complete,
     .save_cleanup = pagecache_save_cleanup,
     .load_state = pagecache_dst_load,
