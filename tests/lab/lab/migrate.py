@@ -94,16 +94,25 @@ class Migration:
                                f'{timeout} s: {info}')
             time.sleep(interval)
 
+    def settle(self, info):
+        """Make sure that it succeeded and the destination has it all."""
+        if info['status'] != 'completed':
+            raise LabError(f"the migration ended as '{info['status']}': "
+                           f"{info.get('error-desc', 'no reason given')}; "
+                           f'destination: {self._other_side()}')
+        deadline = time.monotonic() + 30
+        while self.destination.status() == 'inmigrate':
+            if time.monotonic() > deadline:
+                raise LabError('the destination still is in state inmigrate '
+                               '30 s after the end of the migration')
+            time.sleep(0.02)
+
     def run(self, timeout=300, progress=None):
         """Prepare, start and wait for success."""
         self.prepare()
         self.start()
         info = self.wait(timeout, progress)
-        if info['status'] != 'completed':
-            raise LabError(f"the migration ended as '{info['status']}': "
-                           f"{info.get('error-desc', 'no reason given')}; "
-                           f'destination: {self._other_side()}')
-        self._settled()
+        self.settle(info)
         return info
 
     def _other_side(self):
@@ -112,15 +121,6 @@ class Migration:
             return f"{info.get('status')} {info.get('error-desc', '')}"
         except LabError as error:
             return str(error)
-
-    def _settled(self):
-        """The destination has loaded everything, too."""
-        deadline = time.monotonic() + 30
-        while self.destination.status() == 'inmigrate':
-            if time.monotonic() > deadline:
-                raise LabError('the destination still is in state inmigrate '
-                               '30 s after the end of the migration')
-            time.sleep(0.02)
 
 
 def statistics(info):

@@ -11,7 +11,7 @@ import typing
 from . import paths
 from .paths import LabError
 from .procs import Child
-from .qmp import QMP, QMPError, QMPLost
+from .qmp import QMP, QMPLost
 from .shell import Shell
 
 #: what must not be in a guest's kernel log
@@ -43,6 +43,7 @@ class Machine:
     accel: str = 'tcg,thread=multi'
     rerror: str = 'report'
     extra: typing.Sequence[str] = ()
+    has_driver: bool = False            # whether our driver is in the initrd
 
     def cpu(self):
         # without the first two, TCG runs 'rep movsb' byte by byte; 6.12 dies
@@ -208,6 +209,3 @@ def supports(vm, capability):
     """Whether this QEMU knows a migration capability."""
     names = [c['capability'] for c in vm.cmd('query-migrate-capabilities')]
     return capability in names
-
-
-__all__ = ['Machine', 'VM', 'QMPError', 'QMPLost', 'supports']

@@ -1,0 +1,381 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""
+Move a Linux guest between two QEMUs, plainly and without its page cache.
+
+Each run starts from the same state: a guest freshly booted from a fresh
+copy of the same disk, with the driver loaded, that has read the same files
+in the same order.  (Moving one guest to and fro would be quicker, but the
+second run would inherit what the first one did to the guest.)
+
+After each migration the RAM of both QEMUs is compared page by page before
+the destination runs; then the guest checks the checksum of each cached file
+while the disk's read counter must not move.
+
+Writes to build/demo: result.json, wires.svg, details.json.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+
+from lab import disk, kernel, paths, picture, scenario
+from lab.lab import Lab
+from lab.migrate import Settings
+from lab.paths import LabError
+
+OUTPUT = os.path.join(paths.BUILD, 'demo')
+#: the setting for which the targets of time hold
+STANDARD = {'lan': 1.0, 'san': 2.5, 'ram': 2048, 'cache': 1400, 'multifd': 1}
+HINTED, PROVEN, SAVED = 0.95, 0.98, 0.55
+MIB, PAGE = 1 << 20, 4096
+CHANNEL_COLOUR, STORAGE_COLOUR = '#2b6cb0', '#dd6b20'
+
+
+def parse(words):
+    parser = argparse.ArgumentParser(
+        description=__doc__.split('\n')[1],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = parser.add_argument
+    add('--lan', type=float, default=STANDARD['lan'], metavar='GBIT',
+        help='speed of the migration channel, Gbit/s; 0: not limited')
+    add('--san', type=float, default=STANDARD['san'], metavar='GBIT',
+        help='speed of the storage network, Gbit/s; 0: not limited')
+    add('--ram', type=int, default=STANDARD['ram'], metavar='MIB',
+        help="the guest's RAM")
+    add('--cache', type=int, default=STANDARD['cache'], metavar='MIB',
+        help='how much of it is filled with files')
+    add('--multifd', type=int, default=STANDARD['multifd'], metavar='N',
+        help='migrate over N channels')
+    add('--compression', default='none', metavar='METHOD',
+        help='multifd compression method')
+    add('--downtime', type=int, default=300, metavar='MS',
+        help='downtime limit')
+    add('--runs', type=int, default=1, metavar='N',
+        help='repeat both N times; results are those of the median run')
+    add('--fs', choices=('ext4', 'xfs'), default='ext4',
+        help="the disk's file system")
+    add('--partition', action='store_true',
+        help='put the file system in a partition')
+    add('--bus', choices=('virtio-blk', 'virtio-scsi'), default='virtio-blk',
+        help="the disk's bus")
+    add('--kernel', default='6.1', metavar='VERSION',
+        help="the guest's Debian kernel, 6.1 or 6.12")
+    add('--chap', action='store_true', help='log in to the target with CHAP')
+    add('--qemu', default=paths.QEMU, metavar='PATH', help='the QEMU to use')
+    add('--output', default=OUTPUT, metavar='DIR', help='where results go')
+    args = parser.parse_args(words)
+    if args.cache < 16 or args.cache + 256 > args.ram:
+        parser.error(f'--cache {args.cache} with --ram {args.ram}: expected '
+                     'at least 16 and at most RAM less 256 MiB')
+    if min(args.lan, args.san) < 0 or args.multifd < 1 or args.runs < 1:
+        parser.error('expected speeds of 0 or more, one channel or more and '
+                     'one run or more')
+    return args
+
+
+class Talk:
+    """Tells what happens: one live line on a terminal, else a few lines."""
+
+    def __init__(self):
+        self.start = time.monotonic()
+        self.tty = sys.stdout.isatty()
+        self.last = 0.0
+        self.live_length = 0
+
+    def say(self, text=''):
+        self._wipe()
+        print(f'[{time.monotonic() - self.start:6.1f} s] {text}', flush=True)
+
+    def live(self, text):
+        now = time.monotonic()
+        if self.tty:
+            width = os.get_terminal_size().columns - 1
+            text = text[:width]
+            print('\r' + text.ljust(self.live_length), end='', flush=True)
+            self.live_length = len(text)
+        elif now - self.last >= 3:
+            print(f'[{now - self.start:6.1f} s]   {text}', flush=True)
+            self.last = now
+
+    def _wipe(self):
+        if self.live_length:
+            print('\r' + ' ' * self.live_length + '\r', end='')
+            self.live_length = 0
+
+
+def progress(talk, name):
+    def show(info, sampler):
+        remaining = info.get('ram', {}).get('remaining', 0)
+        text = (f'{name:5} {info.get("total-time", 0) / 1000:5.1f} s   '
+                f'channel {sampler.last_rate(scenario.CHANNEL) / 1e6:4.0f} '
+                'MB/s   storage '
+                f'{sampler.last_rate(scenario.STORAGE) / 1e6:4.0f} MB/s   '
+                f'dirty {remaining / MIB:5.0f} MiB')
+        cache = info.get('pagecache', {})
+        if cache.get('active'):
+            text += (f'   offered {cache.get("offered-pages", 0)}'
+                     f' proven {cache.get("proven-pages", 0)}')
+        talk.live(text)
+    return show
+
+
+@dataclasses.dataclass
+class Run:
+    """One run: fresh guest, migration, checks."""
+    cache: scenario.Cache
+    outcome: scenario.Outcome
+    check: scenario.Check
+    trouble: list
+
+
+class Demo:
+    def __init__(self, args, lab, talk):
+        self.args = args
+        self.lab = lab
+        self.talk = talk
+        self.kernel = kernel.get(args.kernel)
+        self.disk = disk.get(args.cache, args.fs, args.partition)
+        self.bare = 0.0                     # bytes per second of a bare reader
+
+    def machine(self, lun):
+        device = {} if self.has_device() else {'device': None}
+        return self.lab.machine(
+            self.kernel, [lun], [self.disk.list], ram=self.args.ram,
+            bus=self.args.bus, qemu=self.args.qemu, **device)
+
+    def has_device(self):
+        done = subprocess.run([self.args.qemu, '-device', 'help'], text=True,
+                              stdout=subprocess.PIPE)
+        return '"virtio-pagecache-pci"' in done.stdout
+
+    def measure_storage(self, lun):
+        """How fast a bare libiscsi reader on the destination is."""
+        program = os.path.join(os.path.dirname(self.args.qemu), 'qemu-img')
+        if not os.access(program, os.X_OK):
+            program = paths.need_tool('qemu-img', 'qemu-utils')
+        megabytes = min(self.args.cache, 512)
+        start = time.monotonic()
+        self.lab.hosts['dst'].run(
+            program, 'bench', '-f', 'raw', '-t', 'none', '-d', '16',
+            '-s', '256K', '-c', str(megabytes * 4), lun.url(), timeout=300)
+        self.bare = megabytes * MIB / (time.monotonic() - start)
+        self.talk.say(f'a bare reader on the destination gets '
+                      f'{self.bare / 1e6:.0f} MB/s from the LUN')
+
+    def run(self, name):
+        settings = Settings(skip=name == 'skip', channels=self.args.multifd,
+                            compression=self.args.compression,
+                            downtime_ms=self.args.downtime)
+        lun = self.lab.lun(self.disk.image)
+        if not self.bare:
+            self.measure_storage(lun)
+        machine = self.machine(lun)
+        self.talk.say(f'{name}: booting a guest with {self.args.ram} MiB and '
+                      f'reading {self.args.cache} MiB of files')
+        source = scenario.boot(self.lab, 'src', machine, self.disk)
+        cache = scenario.clean_cache(source)
+        destination = self.lab.vm('dst', machine, incoming=True, paused=True)
+        self.talk.say(f'{name}: the guest caches '
+                      f'{cache.pages * PAGE / MIB:.0f} MiB; migrating')
+        outcome = scenario.migrate(source, destination, settings,
+                                   progress(self.talk, name))
+        self.talk.say(f'{name}: {outcome.total_ms / 1000:.1f} s, downtime '
+                      f'{outcome.downtime_ms} ms, '
+                      f'{outcome.channel_bytes / 1e6:.0f} MB on the channel; '
+                      f'RAM compared: {len(outcome.different)} pages differ')
+        trouble = source.kernel_trouble()
+        scenario.hand_over(self.lab, source, destination)
+        check = scenario.checksum(destination)
+        self.talk.say(f'{name}: {check.files - check.bad} of {check.files} '
+                      f'files right, {check.disk_bytes} bytes read from the '
+                      'disk')
+        trouble += destination.kernel_trouble()
+        destination.quit()
+        self.lab.drop(destination)
+        self.lab.discard(lun)
+        return Run(cache, outcome, check, trouble)
+
+
+def median(runs):
+    """The run with the median total time (the slower of the middle two)."""
+    return sorted(runs, key=lambda r: r.outcome.total_ms)[len(runs) // 2]
+
+
+def part(run):
+    return {'total_ms': run.outcome.total_ms,
+            'downtime_ms': run.outcome.downtime_ms,
+            'channel_bytes': run.outcome.channel_bytes}
+
+
+def evaluate(plain, skip, bare):
+    """build/demo/result.json, from lists of runs."""
+    one, other = median(plain), median(skip)
+    stats = other.outcome.source
+    rate = part(one)['channel_bytes'] * 1000 / part(one)['total_ms']
+    cached = other.cache.pages * PAGE / part(one)['channel_bytes']
+    return {
+        'plain': part(one),
+        'skip': dict(
+            part(other), clean_cache_pages=other.cache.pages,
+            **{f'{k}_pages': stats[f'{k}-pages'] for k in (
+                'hinted', 'offered', 'reported', 'proven', 'mismatched',
+                'released')},
+            refill_bytes=other.outcome.destination['refill-bytes']
+            or stats['refill-bytes'],
+            disk_bytes_during_checksum=max(r.check.disk_bytes for r in skip),
+            checksums_ok=all(r.check.good for r in plain + skip)),
+        'saved': 1 - part(other)['total_ms'] / part(one)['total_ms'],
+        'ceiling': min(cached, bare / (rate + bare)),
+        'wrong_pages': sum(len(r.outcome.different) for r in plain + skip),
+    }
+
+
+def shortfalls(args, result, plain, skip):
+    """What the demo promises and did not hold, one line each."""
+    found = []
+
+    def expect(good, text):
+        if not good:
+            found.append(text)
+
+    numbers = result['skip']
+    control = sum(len(r.outcome.different) for r in plain)
+    expect(control == 0, f'{control} pages differ after a plain migration: '
+                         'the comparison itself is in doubt')
+    expect(result['wrong_pages'] == 0,
+           f"{result['wrong_pages']} pages differ: expected none")
+    expect(numbers['checksums_ok'], 'files with wrong checksums: expected '
+                                    'none')
+    expect(numbers['disk_bytes_during_checksum'] == 0,
+           f"{numbers['disk_bytes_during_checksum']} bytes were read from "
+           'the disk while the cached files were checked: expected 0')
+    for run in plain + skip:
+        expect(not run.trouble, 'in the kernel log of the guest: '
+               + '; '.join(run.trouble[:3]))
+    for run in skip:
+        stats = run.outcome.source
+        if not stats['active']:
+            expect(False, 'skip-pagecache was not active: '
+                   + stats.get('reason', 'no reason given'))
+            continue
+        hinted = stats['hinted-pages'] / run.cache.pages
+        expect(hinted >= HINTED, f'{hinted:.1%} of the clean file cache was '
+                                 f'hinted: expected {HINTED:.0%}')
+        proven = stats['proven-pages'] / max(1, stats['reported-pages'])
+        expect(proven >= PROVEN, f'{proven:.1%} of the reported pages were '
+                                 f'proven: expected {PROVEN:.0%}')
+    if all(getattr(args, k) == v for k, v in STANDARD.items()):
+        expect(result['saved'] >= SAVED,
+               f"{result['saved']:.2f} of the time was saved: expected "
+               f'{SAVED} (load average {os.getloadavg()[0]:.1f})')
+    return found
+
+
+def table(result, runs):
+    plain, skip = result['plain'], result['skip']
+    lines = [('', 'plain', 'skip-pagecache')]
+
+    def row(label, *cells):
+        lines.append((label, *cells))
+
+    row('total time', *(f'{x["total_ms"] / 1000:.1f} s'
+                        for x in (plain, skip)))
+    row('downtime', *(f'{x["downtime_ms"]} ms' for x in (plain, skip)))
+    row('on the channel', *(f'{x["channel_bytes"] / MIB:,.0f} MiB'
+                            for x in (plain, skip)))
+    row('refilled from the LUN', '-', f'{skip["refill_bytes"] / MIB:,.0f} MiB')
+    row("guest's clean file cache", '',
+        f'{skip["clean_cache_pages"]:,} pages')
+    for name in ('hinted', 'offered', 'reported', 'proven', 'mismatched',
+                 'released'):
+        row(f'  {name}', '', f'{skip[name + "_pages"]:,} pages')
+    row('cached files checked', *(f'{r.check.files - r.check.bad} of '
+                                  f'{r.check.files} right' for r in runs))
+    row('  read from the disk for it', *(f'{r.check.disk_bytes} bytes'
+                                         for r in runs))
+    row('pages that differ', *(str(len(r.outcome.different)) for r in runs))
+    row('time saved', '', f'{result["saved"]:.0%}')
+    row('  at most possible', '', f'{result["ceiling"]:.0%}')
+    return '\n'.join(f'  {a:28}{b:>20}{c:>20}' for a, b, c in lines)
+
+
+def draw(args, runs):
+    panels = []
+    for title, run in zip(('plain precopy', 'with skip-pagecache'), runs):
+        sampler = run.outcome.sampler
+        panels.append(picture.Panel(title, [
+            picture.Series('migration channel', CHANNEL_COLOUR,
+                           sampler.rates(scenario.CHANNEL), args.lan * 125e6),
+            picture.Series('storage network', STORAGE_COLOUR,
+                           sampler.rates(scenario.STORAGE), args.san * 125e6),
+        ], run.outcome.total_ms / 1000))
+    return picture.draw(
+        'Both wires while a guest moves',
+        f'{args.ram} MiB of RAM, {args.cache} MiB of it page cache; '
+        f'LAN {args.lan:g} Gbit/s, SAN {args.san:g} Gbit/s',
+        panels)
+
+
+def write(args, result, plain, skip):
+    os.makedirs(args.output, exist_ok=True)
+
+    def save(name, text):
+        with open(os.path.join(args.output, name), 'w') as file:
+            file.write(text)
+
+    save('result.json', json.dumps(result, indent=2) + '\n')
+    save('wires.svg', draw(args, (median(plain), median(skip))))
+    save('details.json', json.dumps({
+        'settings': vars(args), 'loadavg': os.getloadavg(),
+        'runs': {name: [{
+            'total_ms': r.outcome.total_ms, 'info': r.outcome.info,
+            'destination': r.outcome.destination,
+            'return_path_bytes': r.outcome.sampler.total(scenario.RETURN),
+            'storage_bytes': r.outcome.sampler.total(scenario.STORAGE),
+            'clean_cache': dataclasses.asdict(r.cache),
+            'different': [str(d) for d in r.outcome.different[:100]],
+            'trouble': r.trouble, 'samples': r.outcome.sampler.samples,
+        } for r in runs] for name, runs in (('plain', plain),
+                                            ('skip', skip))}}) + '\n')
+
+
+def main():
+    args = parse(sys.argv[1:])
+    talk = Talk()
+    try:
+        load = os.getloadavg()[0]
+        if load > 1:
+            talk.say(f'note: the load average is {load:.1f}; times will be '
+                     'worse than on an idle machine')
+        plain, skip = [], []
+        with Lab('demo', args.lan, args.san,
+                 chap=('lab', 'lab-secret-1') if args.chap else None) as lab:
+            demo = Demo(args, lab, talk)
+            for _ in range(args.runs):
+                plain.append(demo.run('plain'))
+                skip.append(demo.run('skip'))
+        result = evaluate(plain, skip, demo.bare)
+        write(args, result, plain, skip)
+    except LabError as error:
+        sys.exit(f'demo: error: {error}')
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print()
+    print(table(result, (median(plain), median(skip))))
+    print()
+    print(f'  {os.path.join(args.output, "wires.svg")}')
+    print(f'  {os.path.join(args.output, "result.json")}')
+    missed = shortfalls(args, result, plain, skip)
+    for line in missed:
+        print(f'demo: error: {line}', file=sys.stderr)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""
+What the demo and the tests do with a lab: fill a guest's cache, move the
+guest, and find out whether every byte arrived.
+"""
+
+import dataclasses
+import re
+import time
+import typing
+
+from . import guest, ram
+from .migrate import Migration, statistics
+from .net import Sampler
+from .paths import LabError
+
+PAGE = 4096
+MOUNT = '/mnt'
+LIST = '/lists/0'
+#: labels of the wires, as a Sampler names them
+CHANNEL, STORAGE, RETURN = 'channel', 'storage', 'return'
+
+
+def values(text):
+    """'a=1 b=2.5' -> {'a': 1.0, 'b': 2.5}"""
+    return {k: float(v) for k, v in re.findall(r'(\w+)=([\d.]+)', text)}
+
+
+def mount(vm, disk, index=0, readahead=1024):
+    """Mount a disk of the guest; readahead in KiB."""
+    device = vm.machine.device_name(index)
+    where = f'{MOUNT}{index or ""}'
+    vm.sh(f'echo {readahead} >/sys/block/{device[5:]}/queue/read_ahead_kb')
+    vm.sh(f'mkdir -p {where} && mount -t {disk.fs} -o noatime '
+          f'{disk.mount_point_device(device)} {where}')
+
+
+def load_driver(vm):
+    """Load our module and start its daemon in the guest."""
+    vm.sh(f'insmod /driver/{guest.MODULE}')
+    vm.sh(f'/driver/{guest.DAEMON} >/tmp/daemon.log 2>&1 & sleep 0.5; '
+          'kill -0 $! || { cat /tmp/daemon.log; false; }')
+
+
+def fill(vm, timeout=300):
+    """Read all files of the guest's list into its page cache."""
+    return values(vm.sh(f'labtool fill {LIST} {MOUNT} && sync', timeout))
+
+
+@dataclasses.dataclass
+class Cache:
+    """The guest's clean file cache, found without our driver; in pages."""
+    meminfo: int
+    mincore: int
+
+    @property
+    def pages(self):
+        return self.meminfo
+
+
+def clean_cache(vm, timeout=120):
+    """
+    Count the guest's clean file cache.
+
+    The number is that of /proc/meminfo: Cached (files' pages; block devices'
+    are Buffers and not in it) less Shmem (no file behind it) and Dirty.  It
+    needs no walk and leaves nothing out.  mincore() over the listed files
+    gives nearly the same number in another way, as a check.
+    """
+    given = dict(re.findall(r'(\w+):\s+(\d+) kB', vm.sh('cat /proc/meminfo')))
+    number = (int(given['Cached']) - int(given['Shmem'])
+              - int(given['Dirty'])) * 1024 // PAGE
+    found = values(vm.sh(f'labtool resident {LIST} {MOUNT}', timeout))
+    cache = Cache(number, int(found['resident']))
+    if not 0.97 < (cache.mincore + 1) / (cache.meminfo + 1) < 1.03:
+        raise LabError(f'the guest caches {cache.meminfo} file pages by its '
+                       f'meminfo and {cache.mincore} by mincore: expected '
+                       'about the same')
+    return cache
+
+
+@dataclasses.dataclass
+class Check:
+    """Checksums of all listed files, read in the guest."""
+    files: int
+    bad: int
+    disk_bytes: int                 # read from the disk meanwhile
+    text: str
+
+    @property
+    def good(self):
+        return self.bad == 0
+
+
+def checksum(vm, timeout=300):
+    """Compare all listed files with their digests, caches as they are."""
+    before = vm.disk_bytes_read()
+    text = vm.sh(f'labtool check {LIST} {MOUNT}', timeout, check=False)
+    found = values(text)
+    if 'bad' not in found:
+        raise LabError(f'the guest could not check its files: {text.strip()}')
+    return Check(int(found['files']), int(found['bad']),
+                 vm.disk_bytes_read() - before, text)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """One migration, measured."""
+    info: dict
+    source: dict                    # statistics of the source
+    destination: dict               # statistics of the destination
+    sampler: Sampler
+    seconds: float                  # wall clock, for the samples
+    different: typing.Optional[list] = None
+
+    @property
+    def total_ms(self):
+        return self.info['total-time']
+
+    @property
+    def downtime_ms(self):
+        return self.info['downtime']
+
+    @property
+    def channel_bytes(self):
+        return self.sampler.total(CHANNEL)
+
+
+def wires(source, destination):
+    """What a Sampler watches: counters of the interfaces."""
+    return {CHANNEL: (source.host, 'lan', 1),
+            STORAGE: (destination.host, 'san', 0),
+            RETURN: (source.host, 'lan', 0)}
+
+
+def migrate(source, destination, settings, progress=None, timeout=300,
+            compare=True):
+    """
+    Migrate, and compare RAM before the destination runs.
+
+    The destination was started with incoming=True, and paused=True if RAM
+    is to be compared.  progress(info, sampler) is called on the way.
+    """
+    migration = Migration(source, destination, settings)
+    migration.prepare()
+    with Sampler(wires(source, destination)) as sampler:
+        migration.start()
+        info = migration.wait(
+            timeout, progress and (lambda x: progress(x, sampler)))
+        seconds = time.monotonic() - sampler.start
+        migration.settle(info)
+    outcome = Outcome(info, statistics(info),
+                      statistics(destination.cmd('query-migrate')), sampler,
+                      seconds)
+    if compare:
+        if destination.status() == 'running':
+            raise LabError('RAM can only be compared before the destination '
+                           'runs: start it with paused=True')
+        outcome.different = ram.compare(source, destination)
+    return outcome
+
+
+def hand_over(lab, source, destination):
+    """The source has done its duty; the guest runs on."""
+    if destination.status() != 'running':
+        destination.cmd('cont')
+    lab.drop(source)
+
+
+def boot(lab, host, machine, disk, driver=True, **options):
+    """A freshly booted guest with its disk mounted and its cache filled."""
+    vm = lab.vm(host, machine, **options)
+    vm.boot()
+    mount(vm, disk)
+    if driver and machine.has_driver and machine.device is not None:
+        load_driver(vm)
+    fill(vm)
+    return vm
