@@ -228,7 +228,7 @@ tap_run() {
         case $line in
         'ok '*) ;;
         'not ok '*) failed=1 ;;
-        1..0*) line="ok - # SKIP ${line#*[Ss][Kk][Ii][Pp]}" ;;
+        1..0*) line="ok - # SKIP ${line#*[Ss][Kk][Ii][Pp] }" ;;
         1..*) continue ;;
         'Bail out'*) line="not ok - $line" failed=1 ;;
         *) echo "# ${line#\# }"; continue ;;

@@ -158,7 +158,9 @@ static void test_random(const void *opaque)
         assert_ret(s, 3991, 1, -EINVAL);
         pagecache_reader_stats(r, &stats);
         g_assert_cmpstr(stats.engine, ==, "file");
-        g_assert_cmpuint(stats.sessions, ==, 16);
+        /* threads come up one by one, some perhaps after the last read */
+        g_assert_cmpuint(stats.sessions, >=, 1);
+        g_assert_cmpuint(stats.sessions, <=, 16);
         g_assert_cmpuint(stats.errors, ==, 0);
         g_assert_cmpuint(stats.bytes_used, ==, 3991 * PAGE);
         g_free(stats.last_error);
