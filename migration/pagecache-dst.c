@@ -314,7 +314,12 @@ static void open_reader(PagecacheDst *d, DstDisk *disk)
     if (spec) {
         qatomic_fetch_inc(&d->refs);
         disk->reader = pagecache_reader_open(spec, &config);
-    } else {
+        if (!disk->reader) {
+            qatomic_fetch_dec(&d->refs);
+            error_setg(&err, "no thread could be created");
+        }
+    }
+    if (!disk->reader) {
         disk->error = g_strdup(error_get_pretty(err));
         warn_report("skip-pagecache: can't read disk '%s' here: %s",
                     disk->path, disk->error);
