@@ -38,14 +38,16 @@ need_tool() {
     command -v "$1" >/dev/null || die "$1 is missing: $2"
 }
 
-# run_logged LOG WHAT COMMAND...: quiet unless it fails
+# run_logged LOG WHAT COMMAND...: quiet; if it fails, one line with WHAT and
+# the first error in the log
 run_logged() {
-    local log=$1 what=$2
+    local log=$1 what=$2 error
     shift 2
     mkdir -p "$(dirname "$log")"
     "$@" >"$log" 2>&1 </dev/null || {
-        tail -n 15 "$log" >&2
-        die "$what failed (see $log)"
+        error=$(grep -m 1 -E '^E: |[Ee]rror: |ERROR:|^fatal: ' "$log" ||
+                tail -n 1 "$log")
+        die "$what: ${error#E: } (see ${log#"$TOP/"})"
     }
 }
 
@@ -94,9 +96,10 @@ need_packages() {
     if ! DEBIAN_FRONTEND=noninteractive $apt install $missing \
             >"$BUILD/packages.log" 2>&1 </dev/null; then
         # empty or outdated package lists: refresh them and try once more
-        run_logged "$BUILD/packages.log" "apt-get update" apt-get update
         run_logged "$BUILD/packages.log" \
-            "installing packages; try: apt-get install $missing" \
+            "apt-get update failed; check the network and repeat" apt-get update
+        run_logged "$BUILD/packages.log" \
+            "packages could not be installed; try: apt-get install $missing" \
             env DEBIAN_FRONTEND=noninteractive $apt install $missing
     fi
 }
@@ -134,7 +137,7 @@ private_apt() {
          -o Dir::Etc::sourceparts=- -o "Dir::State::Lists=$dir/lists"
          -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root)
     run_logged "$dir/update.log" \
-        "fetching the package lists of $suite from $uri" \
+        "no package lists of $suite; check the network and repeat" \
         "${APT[@]}" -o APT::Update::Error-Mode=any update
 }
 
@@ -151,7 +154,7 @@ meson_tools() {
             private_apt meson deb "$suite"
             mkdir -p "$tools"
             (cd "$tools" && run_logged "$BUILD/apt/meson/fetch.log" \
-                "download of meson from $suite; or install meson >= $need" \
+                "meson did not come from $suite; repeat, or install meson >= $need" \
                 "${APT[@]}" download meson python3-pycotap)
             local deb
             for deb in "$tools"/*.deb; do
