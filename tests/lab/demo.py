@@ -25,6 +25,7 @@ import sys
 import time
 
 from lab import disk, kernel, paths, picture, scenario
+from lab.files import need_memory
 from lab.lab import Lab
 from lab.migrate import Settings
 from lab.paths import LabError
@@ -67,6 +68,8 @@ def parse(words):
     add('--kernel', default='6.1', metavar='VERSION',
         help="the guest's Debian kernel, 6.1 or 6.12")
     add('--chap', action='store_true', help='log in to the target with CHAP')
+    add('--lun-dir', metavar='DIR',
+        help='keep the LUN in a directory instead of memory')
     add('--qemu', default=paths.QEMU, metavar='PATH', help='the QEMU to use')
     add('--output', default=OUTPUT, metavar='DIR', help='where results go')
     args = parser.parse_args(words)
@@ -142,6 +145,7 @@ class Demo:
         self.kernel = kernel.get(args.kernel)
         self.disk = disk.get(args.cache, args.fs, args.partition)
         self.bare = 0.0                     # bytes per second of a bare reader
+        need_memory(2 * args.ram + (0 if args.lun_dir else args.cache) + 512)
 
     def machine(self, lun):
         device = {} if self.has_device() else {'device': None}
@@ -355,7 +359,8 @@ def main():
                      'worse than on an idle machine')
         plain, skip = [], []
         with Lab('demo', args.lan, args.san,
-                 chap=('lab', 'lab-secret-1') if args.chap else None) as lab:
+                 chap=('lab', 'lab-secret-1') if args.chap else None,
+                 lun_directory=args.lun_dir) as lab:
             demo = Demo(args, lab, talk)
             for _ in range(args.runs):
                 plain.append(demo.run('plain'))

@@ -3,6 +3,7 @@
 """Copying sparse files, and files in memory that vanish with us."""
 
 import os
+import re
 
 from .paths import LabError
 
@@ -22,6 +23,16 @@ def copy_data(source, target, offset=0):
             if count == 0:
                 raise LabError('a file shrank while it was copied')
             at += count
+
+
+def need_memory(mib):
+    """LabError unless so much memory is to be had."""
+    with open('/proc/meminfo') as file:
+        available = int(re.search(r'MemAvailable:\s+(\d+)',
+                                  file.read()).group(1)) >> 10
+    if available < mib:
+        raise LabError(f'{available} MiB of memory are free: expected '
+                       f'{mib} MiB or more')
 
 
 class MemoryFile:

@@ -27,12 +27,12 @@ def values(text):
     return {k: float(v) for k, v in re.findall(r'(\w+)=([\d.]+)', text)}
 
 
-def mount(vm, disk, index=0, readahead=1024):
+def mount(vm, disk, index=0, readahead=1024, options='noatime'):
     """Mount a disk of the guest; readahead in KiB."""
     device = vm.machine.device_name(index)
     where = f'{MOUNT}{index or ""}'
     vm.sh(f'echo {readahead} >/sys/block/{device[5:]}/queue/read_ahead_kb')
-    vm.sh(f'mkdir -p {where} && mount -t {disk.fs} -o noatime '
+    vm.sh(f'mkdir -p {where} && mount -t {disk.fs} -o {options} '
           f'{disk.mount_point_device(device)} {where}')
 
 
@@ -168,11 +168,11 @@ def hand_over(lab, source, destination):
     lab.drop(source)
 
 
-def boot(lab, host, machine, disk, driver=True, **options):
+def boot(lab, host, machine, disk, driver=True, mount_options='noatime'):
     """A freshly booted guest with its disk mounted and its cache filled."""
-    vm = lab.vm(host, machine, **options)
+    vm = lab.vm(host, machine)
     vm.boot()
-    mount(vm, disk)
+    mount(vm, disk, options=mount_options)
     if driver and machine.has_driver and machine.device is not None:
         load_driver(vm)
     fill(vm)

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * maptool: page cache of every kind, for the test of the guest driver's map
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Usage:
+ *   maptool map FILE...          map files, touch their pages, stay
+ *   maptool dirty FILE MIB       write a file and leave it dirty
+ *   maptool sparse FILE MIB      write every eighth page, sync, read all
+ *   maptool unwritten FILE MIB   preallocate blocks, sync, read all
+ *   maptool tail FILE BYTES      write so many bytes, sync, map the page
+ *   maptool deleted FILE MIB     write, sync, unlink, stay with it open
+ *   maptool dm NAME DEV OFFSET SECTORS [DEV OFFSET SECTORS]...
+ *                                make a linear device-mapper device
+ *
+ * Linked statically.  Prints a line when it is done, or what went wrong.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <fcntl.h>
+#include <linux/dm-ioctl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define PAGE 4096
+#define PAGES_PER_MIB 256
+
+static uint8_t page[PAGE];
+
+/* Something that is on no disk yet */
+static void fill_page(uint64_t seed)
+{
+    uint64_t x = seed * 0x9e3779b97f4a7c15ull + getpid();
+    size_t i;
+
+    for (i = 0; i < PAGE; i += sizeof(x)) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        memcpy(page + i, &x, sizeof(x));
+    }
+}
+
+static int create(const char *name)
+{
+    int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0644);
+
+    if (fd < 0) {
+        err(1, "%s", name);
+    }
+    return fd;
+}
+
+static void write_page(int fd, uint64_t index, size_t size)
+{
+    fill_page(index);
+    if (pwrite(fd, page, size, index * PAGE) != (ssize_t)size) {
+        err(1, "write");
+    }
+}
+
+static void sync_and_read(int fd)
+{
+    uint64_t at = 0;
+    ssize_t got;
+
+    if (fsync(fd)) {
+        err(1, "fsync");
+    }
+    do {
+        got = pread(fd, page, PAGE, at);
+        at += PAGE;
+    } while (got > 0);
+    if (got < 0) {
+        err(1, "read");
+    }
+}
+
+/* Says that all is there, closes what a waiting shell may read from, waits */
+static void __attribute__((noreturn)) stay(uint64_t pages)
+{
+    printf("%ju pages\n", (uintmax_t)pages);
+    fflush(stdout);
+    for (;;) {
+        pause();
+    }
+}
+
+static uint64_t map_file(const char *name)
+{
+    int fd = open(name, O_RDONLY);
+    struct stat st;
+    volatile const uint8_t *p;          /* must be read, not used */
+    uint64_t sum = 0;
+    off_t at;
+
+    if (fd < 0 || fstat(fd, &st)) {
+        err(1, "%s", name);
+    }
+    if (st.st_size) {
+        p = mmap(NULL, st.st_size, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) {
+            err(1, "mmap %s", name);
+        }
+        for (at = 0; at < st.st_size; at += PAGE) {
+            sum += p[at];
+        }
+    }
+    close(fd);
+    return (st.st_size + PAGE - 1) / PAGE;
+}
+
+static void write_kind(const char *kind, const char *name, uint64_t number)
+{
+    uint64_t pages = number * PAGES_PER_MIB, i;
+    int fd = create(name);
+
+    if (!strcmp(kind, "dirty")) {
+        for (i = 0; i < pages; i++) {
+            write_page(fd, i, PAGE);
+        }
+    } else if (!strcmp(kind, "sparse")) {
+        for (i = 0; i < pages; i += 8) {
+            write_page(fd, i, PAGE);
+        }
+        sync_and_read(fd);
+    } else if (!strcmp(kind, "unwritten")) {
+        if (posix_fallocate(fd, 0, pages * PAGE)) {
+            errx(1, "fallocate %s failed", name);
+        }
+        sync_and_read(fd);
+    } else if (!strcmp(kind, "tail")) {
+        write_page(fd, 0, number);
+        if (fsync(fd)) {
+            err(1, "fsync");
+        }
+        map_file(name);
+        pages = 1;
+    } else if (!strcmp(kind, "deleted")) {
+        for (i = 0; i < pages; i++) {
+            write_page(fd, i, PAGE);
+        }
+        sync_and_read(fd);
+        if (unlink(name)) {
+            err(1, "%s", name);
+        }
+        stay(pages);
+    } else {
+        errx(1, "%s: unknown command", kind);
+    }
+    printf("%ju pages\n", (uintmax_t)pages);
+}
+
+static struct dm_ioctl *dm_request(const char *name)
+{
+    static union {
+        struct dm_ioctl dmi;
+        uint8_t room[16384];
+    } buffer;
+    struct dm_ioctl *dmi = &buffer.dmi;
+
+    memset(&buffer, 0, sizeof(buffer));
+    dmi->version[0] = DM_VERSION_MAJOR;
+    dmi->data_size = sizeof(buffer);
+    dmi->data_start = sizeof(*dmi);
+    snprintf(dmi->name, sizeof(dmi->name), "%s", name);
+    return dmi;
+}
+
+static void dm_call(int control, unsigned long request, struct dm_ioctl *dmi)
+{
+    if (ioctl(control, request, dmi)) {
+        err(1, "device-mapper %s", dmi->name);
+    }
+}
+
+/* @argv: DEV OFFSET SECTORS of each segment */
+static void make_dm(const char *name, int argc, char **argv)
+{
+    struct dm_ioctl *dmi = dm_request(name);
+    struct dm_target_spec *spec;
+    int control = open("/dev/mapper/control", O_RDWR);
+    uint64_t start = 0;
+    size_t at;
+
+    if (control < 0) {
+        err(1, "/dev/mapper/control");
+    }
+    dm_call(control, DM_DEV_CREATE, dmi);
+
+    dmi = dm_request(name);
+    at = sizeof(*dmi);
+    for (; argc >= 3; argc -= 3, argv += 3) {
+        char *parameters;
+        struct stat st;
+
+        if (stat(argv[0], &st)) {
+            err(1, "%s", argv[0]);
+        }
+        spec = (struct dm_target_spec *)((char *)dmi + at);
+        spec->sector_start = start;
+        spec->length = atoll(argv[2]);
+        strcpy(spec->target_type, "linear");
+        parameters = (char *)(spec + 1);
+        sprintf(parameters, "%u:%u %s", major(st.st_rdev), minor(st.st_rdev),
+                argv[1]);
+        spec->next = (sizeof(*spec) + strlen(parameters) + 8) & ~7u;
+        at += spec->next;
+        start += spec->length;
+        dmi->target_count++;
+    }
+    dm_call(control, DM_TABLE_LOAD, dmi);
+    dmi = dm_request(name);
+    dm_call(control, DM_DEV_SUSPEND, dmi);      /* without a flag: resume */
+    printf("dm-%u\n", minor(dmi->dev));
+}
+
+int main(int argc, char **argv)
+{
+    if (argc >= 3 && !strcmp(argv[1], "map")) {
+        uint64_t pages = 0;
+        int i;
+
+        for (i = 2; i < argc; i++) {
+            pages += map_file(argv[i]);
+        }
+        stay(pages);
+    } else if (argc >= 6 && !strcmp(argv[1], "dm")) {
+        make_dm(argv[2], argc - 3, argv + 3);
+    } else if (argc == 4) {
+        write_kind(argv[1], argv[2], atoll(argv[3]));
+    } else {
+        errx(1, "usage: see the source");
+    }
+    return 0;
+}

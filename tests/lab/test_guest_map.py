@@ -1,0 +1,514 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""
+The guest driver's map, page by page, against the disks.
+
+    tests/lab/test_guest_map.py [VERSION/BUS...]
+                                (default: 6.1/virtio-blk 6.12/virtio-scsi)
+
+Boots a guest whose disks are files, asks for its map through the real
+device, by a migration that is throttled so that it never ends, stops the
+guest, and compares each hinted page with the bytes on the disk.  On a guest
+that does nothing else, none may differ.  Also: how much of the clean cache
+is hinted, that a collection writes and evicts nothing, and what happens when
+the device, the module or a file system goes away.  Prints TAP.
+"""
+
+import collections
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import types
+
+from lab import disk, guest, kernel, ram
+from lab.files import MemoryFile
+from lab.paths import LAB_BUILD, GUEST_SOURCES, LabError, need_tool
+from lab.procs import handle_signals, wait_until
+from lab.tap import Tap
+from lab.vm import VM, Machine
+
+PAGE = 4096
+SECTOR = 512
+RAM = 1024                              # MiB
+FILES = 200                             # MiB on each of two disks
+#: bytes per second: a migration that does not get anywhere
+CRAWL = 4096
+ODD = 96                                # MiB of the disk for odd files
+LOGS = os.path.join(LAB_BUILD, 'log', 'guest_map')
+
+Run = collections.namedtuple('Run', 'disk sector block page pages')
+
+
+class FileLun:
+    """A disk that is a file in our memory, in place of a LUN."""
+    target = types.SimpleNamespace(chap=None)
+
+    def __init__(self, image):
+        self.file = MemoryFile(image)
+        self.path = self.file.path
+
+    def options(self, _initiator):
+        return {'driver': 'file', 'filename': self.path}
+
+
+class Map:
+    """What one collection gave: from the source's trace and the daemon."""
+
+    def __init__(self, runs, line, info):
+        self.runs = runs
+        self.line = line
+        self.info = info
+        self.pages = {(r.block, r.page + i) for r in runs
+                      for i in range(r.pages)}
+        self.figures = {}
+        for number, what in re.findall(r'(\d+) (\w+)', line):
+            self.figures[what] = int(number)
+
+    @property
+    def complete(self):
+        return ' complete: ' in self.line
+
+
+def maptool():
+    """Build the static tool; its path."""
+    os.makedirs(LAB_BUILD, exist_ok=True)
+    path = os.path.join(LAB_BUILD, 'maptool')
+    subprocess.run([need_tool('gcc', 'gcc'), '-O2', '-Wall', '-Wextra',
+                    '-static', '-o', f'{path}.{os.getpid()}',
+                    os.path.join(GUEST_SOURCES, 'maptool.c')], check=True)
+    os.replace(f'{path}.{os.getpid()}', path)
+    return path
+
+
+def odd_image(directory):
+    """A file system of 1 KiB blocks on a disk that is full of garbage."""
+    path = os.path.join(directory, 'odd')
+    with open(path, 'wb') as out:
+        for _ in range(ODD):
+            out.write(os.urandom(1 << 20))
+    subprocess.run([need_tool('mkfs.ext4', 'e2fsprogs'), '-q', '-F',
+                    '-b', '1024', '-E', 'nodiscard', path], check=True)
+    return path
+
+
+class Bench:
+    """A guest with its disks, and a QEMU to migrate to when one is needed."""
+
+    def __init__(self, version, bus, stack):
+        self.bus = bus
+        self.kernel = kernel.get(version)
+        self.directory = tempfile.mkdtemp(prefix='skip-pagecache-')
+        stack.callback(shutil.rmtree, self.directory, True)
+        self.stack = stack
+        self.logs = os.path.join(LOGS, f'{version}-{bus}')
+        os.makedirs(self.logs, exist_ok=True)
+        self.trace = os.path.join(self.logs, 'trace')
+        # a partition of one and a whole disk of the other, and vice versa
+        swap = bus == 'virtio-scsi'
+        self.disks = [disk.get(FILES, 'ext4', not swap),
+                      disk.get(FILES, 'xfs', swap)]
+        images = [d.image for d in self.disks] + [odd_image(self.directory)]
+        self.luns = [FileLun(image) for image in images]
+        for lun in self.luns:
+            stack.callback(lun.file.close)
+        self.initrd = os.path.join(self.directory, 'initrd')
+        guest.initramfs(self.kernel, self.initrd,
+                        [d.list for d in self.disks])
+        self._add_tools()
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.trace)
+        self.vm = self._start(
+            'src', ['-D', self.trace, '-trace', 'pagecache_src_pooled',
+                    '-trace', 'virtio_pagecache_*'])
+        self.vm.boot()
+        self.targets = 0
+        self.dm = None
+
+    def _add_tools(self):
+        """More for the guest, in an archive behind the first."""
+        archive = guest.Archive()
+        with open(maptool(), 'rb') as file:
+            archive.file('bin/maptool', file.read(), 0o755)
+        tree = guest.ModuleTree(self.kernel)
+        order = tree.order(['dm_mod', 'loop'])
+        for name in order:
+            archive.file(f'extra/{name}.ko', tree.read(name))
+        archive.file('extra/order',
+                     ''.join(f'{name}.ko\n' for name in order).encode())
+        with open(self.initrd, 'ab') as out:
+            out.write(bytes(-out.tell() % 4))
+            out.write(archive.bytes())
+
+    def _start(self, name, extra, **options):
+        machine = Machine(self.kernel, self.initrd, self.luns, ram=RAM,
+                          cpus=2, bus=self.bus, device='id=pc0,bus=port0',
+                          extra=extra)
+        vm = VM(types.SimpleNamespace(enter=()), machine, name,
+                self.directory, self.logs, **options)
+        self.stack.callback(vm.close)
+        return vm
+
+    def sh(self, command, timeout=60, **options):
+        return self.vm.sh(command, timeout, **options)
+
+    def device(self, index):
+        name = self.vm.machine.device_name(index)
+        if index < len(self.disks):
+            return self.disks[index].mount_point_device(name)
+        return name
+
+    def mount(self):
+        for index, fs in enumerate(('ext4', 'xfs', 'ext4')):
+            self.sh(f'mkdir -p /mnt/{index} && mount -t {fs} -o noatime '
+                    f'{self.device(index)} /mnt/{index}')
+
+    def fill(self):
+        for index in range(len(self.disks)):
+            self.sh(f'labtool fill /lists/{index} /mnt/{index}', 200)
+        self.sh('sync')
+
+    def load(self):
+        self.sh(f'insmod /driver/{guest.MODULE}')
+        self.start_daemon()
+
+    def start_daemon(self):
+        self.sh(f'/driver/{guest.DAEMON} >>/tmp/daemon.log 2>&1 & '
+                'sleep 0.3; kill -0 $!')
+
+    def lines(self):
+        """What the daemon said of collections."""
+        return [x for x in self.sh('cat /tmp/daemon.log').splitlines()
+                if x.startswith('collection ')]
+
+    # a migration that only asks for the map
+
+    def begin(self):
+        self.targets += 1
+        name = f'dst{self.targets}'
+        target = self._start(name, [], incoming=True, paused=True)
+        uri = f'unix:{self.directory}/{name}.migration'
+        for vm in (self.vm, target):
+            vm.cmd('migrate-set-capabilities', capabilities=[
+                {'capability': 'skip-pagecache', 'state': True}])
+        self.vm.cmd('migrate-set-parameters', **{'max-bandwidth': CRAWL})
+        target.cmd('migrate-incoming', uri=uri)
+        self.mark = os.path.getsize(self.trace) \
+            if os.path.exists(self.trace) else 0
+        self.vm.cmd('migrate', uri=uri)
+        return target
+
+    def finish(self, target):
+        self.vm.cmd('migrate_cancel')
+        wait_until(lambda: self.vm.cmd('query-migrate')['status']
+                   in ('cancelled', 'failed'), 30, 'the migration ends')
+        target.close()
+
+    def traced(self):
+        """The trace since begin(), line by line."""
+        with open(self.trace) as file:
+            file.seek(self.mark)
+            return file.read().splitlines()
+
+    def ended(self):
+        info = self.vm.cmd('query-migrate')
+        if info.get('status') in ('failed', 'cancelled', 'completed'):
+            raise LabError(f'the migration ended early: {info}')
+        given_up = info.get('pagecache', {}).get('reason')
+        if given_up:
+            raise LabError(f'skip-pagecache is inactive: {given_up}')
+        return 'map-time' in info.get('pagecache', {}) and info
+
+    def runs(self):
+        pattern = re.compile(r'pagecache_src_pooled disk (\d+) sector (\d+), '
+                             r'(\S+) page (\d+): (\d+) hinted')
+        return [Run(int(m[1]), int(m[2]), m[3], int(m[4]), int(m[5]))
+                for m in map(pattern.search, self.traced()) if m]
+
+    @contextlib.contextmanager
+    def collection(self):
+        """A complete collection; inside, the guest stands still."""
+        before = len(self.lines())
+        target = self.begin()
+        try:
+            info = wait_until(self.ended, 60, 'the map is complete')
+            wait_until(lambda: len(self.lines()) > before, 10,
+                       'the daemon speaks')
+            line = self.lines()[-1]
+            self.vm.cmd('stop')
+            # what waits for room may still be on its way
+            wait_until(lambda: sum(r.pages for r in self.runs())
+                       >= int(re.search(r'(\d+) pages', line)[1]), 10,
+                       'all hints are traced')
+            yield Map(self.runs(), line, info)
+            self.vm.cmd('cont')
+        finally:
+            self.finish(target)
+
+    def compare(self, runs):
+        """Pages that differ from the disk: [(run, index)]"""
+        wrong = []
+        blocks = ram.blocks(self.vm)
+        files = [os.open(lun.path, os.O_RDONLY) for lun in self.luns]
+        with open(f'/proc/{self.vm.pid}/mem', 'rb', buffering=0) as memory:
+            for run in runs:
+                size = run.pages * PAGE
+                ours = os.pread(memory.fileno(), size,
+                                blocks[run.block].address + run.page * PAGE)
+                theirs = os.pread(files[run.disk], size, run.sector * SECTOR)
+                if ours == theirs:
+                    continue
+                wrong += [(run, i) for i in range(run.pages)
+                          if ours[i * PAGE:(i + 1) * PAGE]
+                          != theirs[i * PAGE:(i + 1) * PAGE]]
+        for file in files:
+            os.close(file)
+        return wrong
+
+    # what the guest says of its memory, in pages
+
+    def memory(self):
+        # reading it brings counters of each processor into the sums
+        text = self.sh('cat /proc/sys/vm/stat_refresh; cat /proc/meminfo')
+        given = {k: int(v) * 1024 // PAGE
+                 for k, v in re.findall(r'([\w()]+):\s+(\d+) kB', text)}
+        given['file'] = given['Active(file)'] + given['Inactive(file)']
+        given['clean'] = (given['Cached'] - given['Shmem'] - given['Dirty']
+                          - given['Writeback'])
+        return given
+
+
+def check_map(tap, bench, result, name, clean, least=0.95):
+    """What holds for every complete map."""
+    wrong = bench.compare(result.runs)
+    total = sum(r.pages for r in result.runs)
+    share = total / clean
+    figures = result.figures
+    tap.comment(f'{name}: {result.line}')
+    tap.comment(f'{name}: {total} of {clean} clean pages = {share:.4f}; '
+                f'{figures["pages"] / max(figures["ms"], 1) * 1000:.0f} '
+                f'pages/s, {total / max(figures["hints"], 1):.1f} pages a '
+                f'hint; map-time {result.info["pagecache"]["map-time"]} ms')
+    tap.check(result.complete, f'{name}: map is complete', result.line)
+    tap.check(not wrong and total, f'{name}: no hinted page differs',
+              f'{len(wrong)} of {total}: {wrong[:5]}')
+    tap.check(len(result.pages) == total, f'{name}: no page is hinted twice',
+              f'{total} hints for {len(result.pages)} pages')
+    tap.check(figures['pages'] == total,
+              f'{name}: the host has what the driver says', f'{total}')
+    tap.check(share >= least,
+              f'{name}: at least {least:.0%} of the clean cache is hinted',
+              f'{total} of {clean} pages: {share:.4f}')
+
+
+def test_cold(tap, bench):
+    bench.mount()
+    bench.fill()
+    names = bench.sh('cd /mnt/0 && find . -type f -size +256k | head -60; '
+                     'cd /mnt/1 && find . -type f -size +256k | head -60')
+    files = names.split()
+    half = len(files) // 2
+    mapped = ' '.join(f'/mnt/{0 if i < half else 1}/{x}'
+                      for i, x in enumerate(files)
+                      if os.path.basename(x))
+    bench.sh(f'ok=; for f in {mapped}; do [ -f $f ] && ok="$ok $f"; done; '
+             'maptool map $ok >/tmp/mapped & sleep 2; grep pages /tmp/mapped')
+    bench.load()
+    before = bench.memory()
+    with bench.collection() as result:
+        bench.vm.cmd('cont')
+        after = bench.memory()
+        bench.vm.cmd('stop')
+        check_map(tap, bench, result, 'cold', before['clean'])
+    mapped = int(bench.sh('cat /tmp/mapped').split()[0])
+    tap.comment(f'cold: {mapped} pages mapped by a process, Mapped '
+                f'{before["Mapped"]}, Buffers {before["Buffers"]}; of all '
+                f'file pages {sum(r.pages for r in result.runs)} of '
+                f'{before["file"]}')
+    tap.check(before['Mapped'] > mapped * 0.9 > 1000,
+              'cold: many pages are mapped',
+              f'{before["Mapped"]} of {mapped}')
+    tap.check(after['Dirty'] <= before['Dirty'],
+              'cold: a collection makes nothing dirty',
+              f'{before["Dirty"]} -> {after["Dirty"]}')
+    tap.check(abs(after['Cached'] - before['Cached']) <= 16,
+              'cold: a collection leaves the cache as it is',
+              f'{before["Cached"]} -> {after["Cached"]}')
+
+
+def test_written(tap, bench):
+    """Files of every kind, written by the guest; part of it stays dirty."""
+    bench.sh('echo 0 >/proc/sys/vm/dirty_writeback_centisecs; '
+             'echo 90 >/proc/sys/vm/dirty_ratio; '
+             'echo 80 >/proc/sys/vm/dirty_background_ratio')
+    # reading large blocks anew gives XFS large folios
+    bench.sh('for i in 0 1; do mkdir /mnt/$i/new; cp -r $(find /mnt/$i -type '
+             'd -mindepth 1 -maxdepth 1 | head -n 2) /mnt/$i/new; done; '
+             'dd if=/dev/urandom of=/mnt/1/big bs=1M count=40; sync; '
+             'cp /mnt/1/big /mnt/0/big; sync', 120)
+    bench.sh('for i in 0 1 2; do maptool sparse /mnt/$i/sparse 8; '
+             'maptool unwritten /mnt/$i/unwritten 8; '
+             'for n in 1 100 1024 2000 3072 4095; do '
+             'maptool tail /mnt/$i/tail$n $n; done; done; '
+             'cp /bin/busybox /mnt/2/; sync', 60)
+    bench.sh('maptool deleted /mnt/2/deleted 4 >/dev/null & '
+             'cp /bin/busybox /mnt/0/busybox; sync; sleep 0.5; '
+             '/mnt/0/busybox sleep 10000 >/dev/null & sleep 0.5')
+    bench.sh('for i in 0 1 2; do maptool dirty /mnt/$i/dirty 8; done')
+    before = bench.memory()
+    with bench.collection() as result:
+        # over holes and preallocated blocks there is nothing to map
+        holes = 3 * 2048 * 7 // 8 + 3 * 2048
+        tap.comment(f'written: {holes} pages over holes or unwritten blocks')
+        check_map(tap, bench, result, 'written', before['clean'] - holes)
+        bench.vm.cmd('cont')
+        after = bench.memory()
+        bench.vm.cmd('stop')
+    tap.check(before['Dirty'] >= 3 * 2048, 'written: pages are dirty',
+              f'{before["Dirty"]}')
+    tap.check(after['Dirty'] >= before['Dirty'] - 16,
+              'written: a collection writes nothing back',
+              f'{before["Dirty"]} -> {after["Dirty"]}')
+    tap.check(result.figures['dirty'] >= 3 * 2048,
+              'written: the driver saw the dirty pages', result.line)
+    tap.check(result.figures['unmapped'] >= holes * 0.98,
+              'written: the driver saw the holes', result.line)
+    bench.sh('rm -f /mnt/*/dirty; '
+             'echo 500 >/proc/sys/vm/dirty_writeback_centisecs')
+
+
+def test_logical_volume(tap, bench):
+    """A linear device in two pieces, the second on another linear device."""
+    bench.sh('umount /mnt/2 || { killall maptool; sleep 1; umount /mnt/2; }')
+    for name in bench.sh('cat /extra/order').split():
+        bench.sh(f'insmod /extra/{name}')
+    odd = bench.device(2)
+    # the file system again, its halves on the two sides of a seam
+    sectors = ODD << 11
+    half = sectors // 2 + 6
+    bench.sh(f'maptool dm low {odd} {half} {sectors - half}; '
+             f'[ -e /dev/dm-0 ] && maptool dm top {odd} 0 {half} '
+             f'/dev/dm-0 0 {sectors - half}; [ -e /dev/dm-1 ]')
+    bench.sh('mount -o noatime /dev/dm-1 /mnt/2')
+    bench.sh('dd if=/dev/urandom of=/mnt/2/volume bs=1M count=60; '
+             'rm -f /mnt/2/unwritten; sync')
+    bench.sh('mkdir /mnt/loop; dd if=/dev/zero of=/mnt/0/loop bs=1M count=20; '
+             'losetup /dev/loop0 /mnt/0/loop; sync; true')
+    with bench.collection() as result:
+        wrong = bench.compare(result.runs)
+        here = sum(r.pages for r in result.runs if r.disk == 2)
+        tap.comment(f'volume: {result.line}')
+        tap.check(not wrong, 'volume: no hinted page differs',
+                  f'{len(wrong)}: {wrong[:5]}')
+        tap.check(here >= 60 * 256 * 0.98,
+                  'volume: what lies on it is hinted', f'{here} pages')
+        seam = half * SECTOR // PAGE
+        low = [r for r in result.runs if r.disk == 2
+               and r.sector * SECTOR // PAGE >= seam]
+        tap.check(low and len(low) < len(result.runs),
+                  'volume: both of its pieces', f'{len(low)}')
+
+
+def test_goes_away(tap, bench):
+    """Device, module, daemon and file systems, at any moment."""
+    driver = '/sys/bus/virtio/drivers/virtio_pagecache'
+    name = bench.sh(f'basename $(ls -d {driver}/virtio*)').strip()
+    before = len(bench.lines())
+
+    # cancelled at once, with whatever is under way
+    for _ in range(3):
+        target = bench.begin()
+        bench.finish(target)
+    wait_until(lambda: 'idle' in bench.sh(
+        'grep -q poll /proc/$(pidof virtio-pagecached)/wchan && echo idle; '
+        'true'), 30, 'the daemon waits again')
+    tap.comment(bench.lines()[before:])
+
+    # unbound in the middle of a collection, and bound again
+    target = bench.begin()
+    bench.sh(f'echo {name} >{driver}/unbind')
+    tap.check(name not in bench.sh(f'ls {driver}'), 'away: unbound')
+    bench.sh(f'echo {name} >{driver}/bind')
+    info = wait_until(bench.ended, 60, 'a map after binding again')
+    tap.check(info['pagecache']['hinted-pages'] > 0,
+              'away: a map after binding again', info['pagecache'])
+    bench.finish(target)
+
+    # unplugged while a collection is under way
+    target = bench.begin()
+    bench.vm.cmd('device_del', id='pc0')
+    wait_until(lambda: 'pc0' not in json.dumps(
+        bench.vm.cmd('qom-list', path='/machine/peripheral')), 30,
+        'the device is unplugged')
+    tap.check(not bench.sh(f'ls {driver} | grep virtio; true').strip(),
+              'away: unplugged')
+    bench.finish(target)
+    bench.vm.cmd('device_add', driver='virtio-pagecache-pci', id='pc0',
+                 bus='port0')
+    wait_until(lambda: bench.sh(f'ls {driver} | grep virtio; true').strip(),
+               30, 'the device is plugged in')
+
+    # the module can't go while the daemon has it open; then it can
+    text = bench.sh('rmmod virtio_pagecache 2>&1; true')
+    tap.check(re.search('busy|unavailable', text),
+              'away: module is in use by the daemon', text)
+    text = bench.sh(f'/driver/{guest.DAEMON} 2>&1; true')
+    tap.check('busy' in text, 'away: there is one daemon', text)
+    target = bench.begin()
+    bench.sh('kill $(pidof virtio-pagecached); sleep 0.3; '
+             'rmmod virtio_pagecache')
+    tap.check('virtio_pagecache' not in bench.sh('lsmod'),
+              'away: module unloaded while a map is wanted')
+    bench.finish(target)
+    bench.load()
+
+    # asleep and awake
+    text = bench.sh('[ -e /sys/power/pm_test ] && echo devices '
+                    '>/sys/power/pm_test && echo freeze >/sys/power/state '
+                    '&& echo slept; true', 60)
+    if 'slept' in text:
+        tap.check(True, 'away: slept and woke up')
+    else:
+        tap.comment('this kernel cannot test sleep: ' + text)
+    with bench.collection() as result:
+        tap.check(not bench.compare(result.runs) and result.runs,
+                  'away: a right map after all this', result.line)
+
+    # unmounting waits for nothing, and no inode is left behind
+    target = bench.begin()
+    start = time.monotonic()
+    bench.sh('killall maptool busybox 2>/dev/null; losetup -d /dev/loop0; '
+             'umount /mnt/2; umount /mnt/1; umount /mnt/0')
+    tap.comment(f'unmounted within {time.monotonic() - start:.1f} s')
+    tap.check('/mnt/' not in bench.sh('cat /proc/mounts'), 'away: unmounted')
+    bench.finish(target)
+
+
+def test(tap, version, bus):
+    with contextlib.ExitStack() as stack:
+        bench = Bench(version, bus, stack)
+        for part in (test_cold, test_written, test_logical_volume,
+                     test_goes_away):
+            part(tap, bench)
+        trouble = bench.vm.kernel_trouble()
+        tap.check(not trouble, 'nothing in the kernel log', trouble[:20])
+
+
+def main():
+    handle_signals()
+    wanted = sys.argv[1:] or ['6.1/virtio-blk', '6.12/virtio-scsi']
+    tap = Tap()
+    for words in wanted:
+        with tap.part(words):
+            test(tap, *words.split('/'))
+    tap.done()
+
+
+if __name__ == '__main__':
+    main()
