@@ -55,12 +55,15 @@ typedef enum PagecacheHeaderDigest {
 struct PagecacheReaderSpec {
     const PagecacheEngineOps *ops;
     char *name;             /* for messages */
-    uint64_t offset;        /* bytes: where the guest's disk begins in what the
-                               engine opens */
-    uint64_t size;          /* bytes: of the guest's disk; 0: up to the end of
-                               what the engine opens */
-    uint64_t max_bandwidth; /* bytes/s: the guest's own limit; 0: none */
-    uint64_t max_iops;      /* reads/s: likewise */
+    /*
+     * Bytes: where the guest's disk begins in what the engine opens, and its
+     * size (0: up to the end)
+     */
+    uint64_t offset;
+    uint64_t size;
+    /* bytes/s and reads/s: the guest's own limits; 0: none */
+    uint64_t max_bandwidth;
+    uint64_t max_iops;
     union {
         struct {
             char *portal;   /* host[:port][,tpgt] */
@@ -98,8 +101,7 @@ typedef struct PagecacheRead {
     uint8_t *buf;           /* bounce buffer of @bytes, page aligned */
     uint64_t offset;        /* bytes, in what the engine opened */
     uint32_t bytes;         /* to read */
-    uint32_t needed;        /* this many, from @offset on, must arrive; the
-                               rest is there for the alignment only */
+    uint32_t needed;        /* of them must arrive; the rest is alignment */
 
     /* private to the reader */
     GList link;             /* in PagecacheReader.inflight */

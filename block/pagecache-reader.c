@@ -72,8 +72,8 @@ struct PagecacheReader {
     unsigned failures;              /* in a row */
 
     int64_t next_us;                /* bandwidth cap: no read before */
-    int64_t stall_us;               /* work to do but nothing in flight since
-                                       then; 0: not so */
+    /* work waits but nothing is in flight, since then; 0: not so */
+    int64_t stall_us;
     int64_t flush_us;               /* give back what waits then; 0: never */
 
     GPtrArray *buffers;             /* free ones, of buffer_size() */

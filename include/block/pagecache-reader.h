@@ -50,26 +50,30 @@ typedef void PagecacheRunDone(void *opaque, const PagecacheRun *run,
 /* How the disk is reached.  Made by pagecache_reader_spec_new() (BQL). */
 typedef struct PagecacheReaderSpec PagecacheReaderSpec;
 
+/* A number that is 0 means the default */
 typedef struct PagecacheReaderConfig {
     uint32_t page_size;         /* bytes; a power of two, 512 or more */
-    uint32_t sessions;          /* connections or threads; 0: default (2) */
-    uint32_t depth;             /* reads in flight a session; 0: default (8) */
-    uint32_t max_read;          /* bytes a read; 0: default (256 KiB) */
-    uint64_t max_bandwidth;     /* bytes/s; 0: unlimited.  The guest's own
-                                   read limit applies besides. */
-    uint32_t deadline_ms;       /* a read, and a run that waits for a session
-                                   in vain; 0: default (5000) */
-    uint32_t max_failures;      /* reads that fail in a row before the disk is
-                                   given up; 0: default (64) */
-    uint32_t giveup_ms;         /* with work to do and no way to start a read
-                                   (no session, all threads stuck) before the
-                                   disk is given up; 0: default
-                                   (3 * deadline_ms) */
+    uint32_t sessions;          /* connections or threads; default: 2 */
+    uint32_t depth;             /* reads in flight a session; default: 8 */
+    uint32_t max_read;          /* bytes a read; default: 256 KiB */
+    /* bytes/s; default: unlimited.  The guest's own read limit comes on top. */
+    uint64_t max_bandwidth;
+    /* for a read, and for a run that waits for a session; default: 5000 */
+    uint32_t deadline_ms;
+    /* reads that fail in a row before the disk is given up; default: 64 */
+    uint32_t max_failures;
+    /*
+     * The disk is given up, too, when for so long there is work but no read
+     * can be started (no session, all threads stuck); default: 3 * deadline_ms
+     */
+    uint32_t giveup_ms;
     PagecacheRunDone *done;
-    void *opaque;               /* for @done */
-    /* Called once, from any thread, when the reader lets go of @opaque: no
-       @done is called after it.  May come long after the close; it does not
-       wait for a read that hangs.  May be NULL. */
+    void *opaque;               /* for @done and @release */
+    /*
+     * Called once, from any thread, when the reader lets go of @opaque: no
+     * @done is called after it.  May come long after the close; it does not
+     * wait for a read that hangs.  May be NULL.
+     */
     void (*release)(void *opaque);
 } PagecacheReaderConfig;
 
@@ -86,12 +90,12 @@ typedef struct PagecacheReaderStats {
     PagecacheReaderState state;
     uint32_t sessions;          /* that are up now */
     uint64_t bytes_read;        /* from storage, holes read through included */
-    uint64_t bytes_used;        /* handed to @done; may exceed bytes_read when
-                                   several pages stand at one place */
+    /* handed to @done; more than bytes_read where pages share a place */
+    uint64_t bytes_used;
     uint64_t reads;             /* finished well */
     uint64_t errors;            /* reads that failed */
     uint64_t timeouts;          /* of them, for their deadline */
-    char *last_error;           /* NULL or what went wrong; free with g_free() */
+    char *last_error;           /* NULL or the reason; free with g_free() */
 } PagecacheReaderStats;
 
 /*
