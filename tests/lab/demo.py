@@ -182,7 +182,11 @@ class Demo:
         machine = self.machine(lun)
         self.talk.say(f'{name}: booting a guest with {self.args.ram} MiB and '
                       f'reading {self.args.cache} MiB of files')
-        source = scenario.boot(self.lab, 'src', machine, self.disk)
+        source = scenario.boot(
+            self.lab, 'src', machine, self.disk,
+            progress=lambda done: self.talk.live(
+                f'{name:5} the guest reads its files: '
+                f'{done / MIB:.0f} of {self.args.cache} MiB'))
         cache = scenario.clean_cache(source)
         destination = self.lab.vm('dst', machine, incoming=True, paused=True)
         self.talk.say(f'{name}: the guest caches '

@@ -43,9 +43,21 @@ def load_driver(vm):
           'kill -0 $! || { cat /tmp/daemon.log; false; }')
 
 
-def fill(vm, timeout=300):
-    """Read all files of the guest's list into its page cache."""
-    return values(vm.sh(f'labtool fill {LIST} {MOUNT} && sync', timeout))
+def fill(vm, timeout=300, progress=None):
+    """
+    Read all files of the guest's list into its page cache.
+
+    progress(bytes read from the disk) is called on the way.
+    """
+    number = vm.shell.send(f'labtool fill {LIST} {MOUNT} && sync')
+    deadline = time.monotonic() + timeout
+    while not vm.shell.ended(number, 0.5) and time.monotonic() < deadline:
+        if progress:
+            progress(vm.disk_bytes_read())
+    status, text = vm.shell.finish(number, 1, 'filling the cache')
+    if status != 0:
+        raise LabError(f'filling the cache failed: {text.strip()}')
+    return values(text)
 
 
 @dataclasses.dataclass
@@ -168,12 +180,13 @@ def hand_over(lab, source, destination):
     lab.drop(source)
 
 
-def boot(lab, host, machine, disk, driver=True, mount_options='noatime'):
+def boot(lab, host, machine, disk, driver=True, mount_options='noatime',
+         progress=None):
     """A freshly booted guest with its disk mounted and its cache filled."""
     vm = lab.vm(host, machine)
     vm.boot()
     mount(vm, disk, options=mount_options)
     if driver and machine.has_driver and machine.device is not None:
         load_driver(vm)
-    fill(vm)
+    fill(vm, progress=progress)
     return vm

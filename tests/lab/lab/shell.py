@@ -55,16 +55,20 @@ class Shell:
                 tail = self._buffer[-200:].decode(errors='replace')
                 raise GuestError(f'{what}: not within its time; '
                                  f'the last output is {tail!r}')
-            self._socket.settimeout(left)
-            try:
-                data = self._socket.recv(65536)
-            except socket.timeout:
-                continue
-            except OSError as error:
-                raise GuestError(f'{what}: {error}')
-            if not data:
-                raise GuestError(f'{what}: QEMU has ended')
-            self._buffer += data
+            self._receive(left, what)
+
+    def _receive(self, timeout, what):
+        """Take what comes within a time, if anything does."""
+        self._socket.settimeout(timeout)
+        try:
+            data = self._socket.recv(65536)
+        except socket.timeout:
+            return
+        except OSError as error:
+            raise GuestError(f'{what}: {error}')
+        if not data:
+            raise GuestError(f'{what}: QEMU has ended')
+        self._buffer += data
 
     def wait_ready(self, timeout):
         """Wait for the guest's init."""
@@ -76,6 +80,17 @@ class Shell:
         self._socket.settimeout(20)
         self._socket.sendall(f'{Shell.number} {command}\n'.encode())
         return Shell.number
+
+    def ended(self, number, seconds):
+        """Wait so long for a command that was sent: has it ended?"""
+        end = rb'END %d \d+\r?\n' % number
+        deadline = time.monotonic() + seconds
+        while not re.search(end, self._buffer):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._receive(left, 'the command')
+        return True
 
     def finish(self, number, timeout, what='the command'):
         """Wait for a command that was sent: (status, output)."""
