@@ -60,6 +60,17 @@ void pagecache_pace_reported(PagecachePace *pace, int64_t now, uint64_t bytes,
     } else {
         pace->report_ms += (age - pace->report_ms) / 16;
     }
+    pace->window = MAX(pace->window, PAGECACHE_WINDOW_MIN);
+    if (age < PAGECACHE_WINDOW_MS * 2 / 3) {
+        pace->window += bytes;
+    } else if (age > PAGECACHE_WINDOW_MS) {
+        uint64_t rate = pagecache_rate_get(&pace->storage, now);
+        uint64_t fair = rate * PAGECACHE_WINDOW_MS / 1000;
+
+        if (rate && pace->window > fair) {
+            pace->window = MAX(fair, PAGECACHE_WINDOW_MIN);
+        }
+    }
 }
 
 void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total)
@@ -72,11 +83,9 @@ void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total)
     pace->channel_total = total;
 }
 
-uint64_t pagecache_pace_window(const PagecachePace *pace, int64_t now)
+uint64_t pagecache_pace_window(const PagecachePace *pace)
 {
-    uint64_t rate = pagecache_rate_get(&pace->storage, now);
-
-    return MAX(PAGECACHE_WINDOW_MIN, rate * PAGECACHE_WINDOW_MS / 1000);
+    return MAX(pace->window, PAGECACHE_WINDOW_MIN);
 }
 
 void pagecache_pace_channel_share(const PagecachePace *pace, int64_t now,

@@ -35,6 +35,7 @@ typedef struct PagecachePace {
     uint64_t channel_total;     /* at the last pagecache_pace_channel() */
     bool channel_started;
     double report_ms;           /* usual time from offer to report; 0: none */
+    uint64_t window;            /* 0: not begun */
 } PagecachePace;
 
 /* @bytes were reported that had been offered @age ms ago. */
@@ -45,13 +46,14 @@ void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total);
 
 /*
  * How much may be in flight.  The migration thread comes by every 50 to
- * 100 ms and the destination must not run dry meanwhile, so this is the
- * storage rate times PAGECACHE_WINDOW_MS; while the window is what limits the
- * rate, reports come sooner than that, and the window grows with every turn.
+ * 100 ms and the destination must not run dry meanwhile, so there shall be
+ * work for PAGECACHE_WINDOW_MS.  While reports come sooner than that, the
+ * window is what limits the rate: it grows by what is reported, that is, it
+ * doubles with every turn.  Otherwise it follows the rate.
  */
 #define PAGECACHE_WINDOW_MS 300
 #define PAGECACHE_WINDOW_MIN (8 * MiB)
-uint64_t pagecache_pace_window(const PagecachePace *pace, int64_t now);
+uint64_t pagecache_pace_window(const PagecachePace *pace);
 
 /*
  * The channel would idle with less than @low to send, and then gets @chunk.

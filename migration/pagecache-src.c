@@ -524,7 +524,7 @@ static void make_offer(const PagecachePoolRun *taken, int64_t now,
 static void make_offers(GArray *offers)
 {
     int64_t now = now_ms(), until = now + TURN_OFFERS_MS;
-    uint64_t window = to_pages(pagecache_pace_window(&src->pace, now));
+    uint64_t window = to_pages(pagecache_pace_window(&src->pace));
     PagecachePoolRun run;
 
     while (offers->len < TURN_OFFERS_MAX && now_ms() < until) {
@@ -645,6 +645,10 @@ static void turn(GArray *offers)
     make_offers(offers);
     feed_channel();
     publish();
+    trace_pagecache_src_turn(src->stats.pooled, src->stats.in_flight,
+                             to_pages(pagecache_pace_window(&src->pace)),
+                             pagecache_proof_pending(src->proof),
+                             to_pages(channel_todo()), src->pace.report_ms);
 }
 
 static int pagecache_save_iterate(QEMUFile *f, void *opaque)
