@@ -65,6 +65,21 @@ lock() {
     export SPC_LOCKS="${SPC_LOCKS:-} $1"
 }
 
+# project_files [REGEX]: our files whose path matches, those that git does not
+# know yet among them; a tree without git is listed as it stands
+project_files() {
+    local file
+    if [ -e "$TOP/.git" ]; then
+        # the checkout may belong to somebody else (containers)
+        git -C "$TOP" -c safe.directory='*' ls-files --cached --others \
+            --exclude-standard
+    else
+        (cd "$TOP" && find . -path ./build -prune -o -type f -printf '%P\n')
+    fi | sort -u | grep -E "${1:-.}" | while read -r file; do
+        [ ! -f "$TOP/$file" ] || echo "$file"
+    done
+}
+
 # packages_of GROUP...: the package names, one a line
 packages_of() {
     local group
