@@ -38,7 +38,10 @@
 #define MSG_MAX         (sizeof(struct virtio_pagecache_hdr) + \
                          MAX_HINTS * sizeof(struct virtio_pagecache_hint))
 
-/* Queue sizes: requests come one by one, hints in a stream */
+/*
+ * Requests come one by one, hints in a stream.  (QEMU may make the queues
+ * larger, up to VIRTQUEUE_MAX_SIZE.)
+ */
 #define CTRL_VQ_SIZE    16
 #define HINT_VQ_SIZE    128
 
@@ -56,7 +59,7 @@
 /* A driver that sends more messages of no valid shape is given up */
 #define MAX_BAD         64
 /* ... or more messages of another collection: some times a full queue */
-#define MAX_STALE       (8 * HINT_VQ_SIZE)
+#define MAX_STALE       (4 * VIRTQUEUE_MAX_SIZE)
 
 QEMU_BUILD_BUG_ON(sizeof(struct virtio_pagecache_config) != 12);
 QEMU_BUILD_BUG_ON(sizeof(struct virtio_pagecache_ctrl) != 8);

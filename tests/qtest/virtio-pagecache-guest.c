@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A guest with a driver for virtio-pagecache, for qtests
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "virtio-pagecache-guest.h"
+
+static char *machine(const char *args)
+{
+    return g_strdup_printf("-machine pc -m %d -nodefaults "
+                           "-device virtio-pagecache-pci,id=pagecache,"
+                           "addr=0x%x %s", GUEST_RAM_MIB, GUEST_SLOT, args);
+}
+
+PcGuest *pcguest_new(const char *args)
+{
+    PcGuest *g = g_new0(PcGuest, 1);
+    g_autofree char *cmdline = machine(args);
+
+    g->qts = qtest_init(cmdline);
+    pc_alloc_init(&g->alloc, g->qts, ALLOC_NO_FLAGS);
+    g->bus = qpci_new_pc(g->qts, &g->alloc);
+    g->msg = guest_alloc(&g->alloc, GUEST_MSG_SIZE);
+    g->req = guest_alloc(&g->alloc, 4096);
+    return g;
+}
+
+QTestState *pcguest_incoming(const char *args, const char *uri)
+{
+    g_autofree char *cmdline = machine(args);
+
+    return qtest_initf("%s -incoming %s", cmdline, uri);
+}
+
+/* The driver's state is in the guest: only who runs the guest changes. */
+PcGuest *pcguest_arrived(PcGuest *from, QTestState *to)
+{
+    PcGuest *g = g_new0(PcGuest, 1);
+    QVirtQueuePCI *vq;
+
+    g->qts = to;
+    g->msg = from->msg;
+    g->req = from->req;
+    pc_alloc_init(&g->alloc, to, ALLOC_NO_FLAGS);
+    g->bus = qpci_new_pc(to, &g->alloc);
+    g->dev = g_memdup2(from->dev, sizeof(*from->dev));
+    g->dev->pdev = g_memdup2(from->dev->pdev, sizeof(*from->dev->pdev));
+    g->dev->pdev->bus = g->bus;
+
+    vq = g_memdup2(container_of(from->ctrl, QVirtQueuePCI, vq), sizeof(*vq));
+    vq->vq.vdev = &g->dev->vdev;
+    g->ctrl = &vq->vq;
+    vq = g_memdup2(container_of(from->hint, QVirtQueuePCI, vq), sizeof(*vq));
+    vq->vq.vdev = &g->dev->vdev;
+    g->hint = &vq->vq;
+    return g;
+}
+
+static void free_queue(QVirtQueue **vq)
+{
+    if (*vq) {
+        g_free(container_of(*vq, QVirtQueuePCI, vq));
+        *vq = NULL;
+    }
+}
+
+void pcguest_remove(PcGuest *g)
+{
+    free_queue(&g->ctrl);
+    free_queue(&g->hint);
+    if (g->dev) {
+        g_free(g->dev->pdev);
+        g_free(g->dev);
+        g->dev = NULL;
+    }
+}
+
+void pcguest_free(PcGuest *g)
+{
+    pcguest_remove(g);
+    qtest_quit(g->qts);
+    qpci_free_pc(g->bus);
+    alloc_destroy(&g->alloc);
+    g_free(g);
+}
+
+static QVirtQueue *setup_queue(PcGuest *g, uint16_t index)
+{
+    QVirtQueue *vq = qvirtqueue_setup(&g->dev->vdev, &g->alloc, index);
+
+    qvirtqueue_pci_msix_setup(g->dev, container_of(vq, QVirtQueuePCI, vq),
+                              &g->alloc, index + 1);
+    return vq;
+}
+
+void pcguest_probe(PcGuest *g)
+{
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(GUEST_SLOT, 0) };
+    QVirtioDevice *vdev;
+
+    if (!g->dev) {
+        g->dev = virtio_pci_new(g->bus, &addr);
+        g_assert_nonnull(g->dev);
+        g_assert_cmphex(g->dev->vdev.device_type, ==, VIRTIO_ID_PAGECACHE);
+        qvirtio_pci_device_enable(g->dev);
+        qpci_msix_enable(g->dev->pdev);
+    }
+    vdev = &g->dev->vdev;
+    qvirtio_start_device(vdev);
+    free_queue(&g->ctrl);
+    free_queue(&g->hint);
+    qvirtio_pci_set_msix_configuration_vector(g->dev, &g->alloc, 0);
+    qvirtio_set_features(vdev, 1ull << VIRTIO_F_VERSION_1);
+    g->ctrl = setup_queue(g, VIRTIO_PAGECACHE_VQ_CTRL);
+    g->hint = setup_queue(g, VIRTIO_PAGECACHE_VQ_HINT);
+    qvirtio_set_driver_ok(vdev);
+}
+
+uint32_t pcguest_epoch(PcGuest *g)
+{
+    return qvirtio_config_readl(&g->dev->vdev,
+                                offsetof(struct virtio_pagecache_config,
+                                         epoch));
+}
+
+uint32_t pcguest_num_disks(PcGuest *g)
+{
+    return qvirtio_config_readl(&g->dev->vdev,
+                                offsetof(struct virtio_pagecache_config,
+                                         num_disks));
+}
+
+bool pcguest_config_irq(PcGuest *g)
+{
+    if (qtest_readl(g->qts, g->dev->config_msix_addr) !=
+        g->dev->config_msix_data) {
+        return false;
+    }
+    qtest_writel(g->qts, g->dev->config_msix_addr, 0);
+    return true;
+}
+
+uint32_t pcguest_wait_epoch(PcGuest *g)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (!pcguest_config_irq(g)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+    return pcguest_epoch(g);
+}
+
+void pcguest_put(PcGuest *g, QVirtQueue *vq, uint64_t addr, uint32_t out,
+                 uint32_t in)
+{
+    uint32_t head;
+
+    if (vq->free_head + 2 > vq->size) {
+        vq->free_head = 0;      /* the test has seen to it that they are free */
+    }
+    head = vq->free_head;
+    if (out) {
+        qvirtqueue_add(g->qts, vq, addr, out, false, in);
+    }
+    if (in) {
+        qvirtqueue_add(g->qts, vq, addr + out, in, true, false);
+    }
+    qvirtqueue_kick(g->qts, &g->dev->vdev, vq, head);
+}
+
+bool pcguest_get(PcGuest *g, QVirtQueue *vq, uint32_t *used)
+{
+    return qvirtqueue_get_buf(g->qts, vq, NULL, used);
+}
+
+uint32_t pcguest_wait(PcGuest *g, QVirtQueue *vq)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+    uint32_t used;
+
+    while (!pcguest_get(g, vq, &used)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(500);
+    }
+    return used;
+}
+
+void pcguest_send(PcGuest *g, uint32_t type, uint32_t epoch, uint32_t count,
+                  const void *payload, size_t size)
+{
+    struct virtio_pagecache_hdr hdr = {
+        .type = cpu_to_le32(type),
+        .epoch = cpu_to_le32(epoch),
+        .count = cpu_to_le32(count),
+    };
+
+    g_assert_cmpint(sizeof(hdr) + size, <=, GUEST_MSG_SIZE);
+    qtest_memwrite(g->qts, g->msg, &hdr, sizeof(hdr));
+    if (payload) {
+        qtest_memwrite(g->qts, g->msg + sizeof(hdr), payload, size);
+    }
+    pcguest_put(g, g->hint, g->msg, sizeof(hdr) + size, 0);
+    g_assert_cmpint(pcguest_wait(g, g->hint), ==, 0);
+}
+
+void pcguest_send_hint(PcGuest *g, uint32_t epoch, uint64_t addr,
+                       uint64_t sector, uint32_t npages, uint32_t disk)
+{
+    struct virtio_pagecache_hint hint = {
+        .addr = cpu_to_le64(addr),
+        .sector = cpu_to_le64(sector),
+        .npages = cpu_to_le32(npages),
+        .disk = cpu_to_le32(disk),
+    };
+
+    pcguest_send(g, VIRTIO_PAGECACHE_MSG_HINTS, epoch, 1, &hint, sizeof(hint));
+}
+
+void pcguest_send_end(PcGuest *g, uint32_t epoch, uint32_t status)
+{
+    struct virtio_pagecache_end end = { .status = cpu_to_le32(status) };
+
+    pcguest_send(g, VIRTIO_PAGECACHE_MSG_END, epoch, 1, &end, sizeof(end));
+}
+
+uint32_t pcguest_get_disk(PcGuest *g, uint32_t index,
+                          struct virtio_pagecache_disk *disk)
+{
+    struct virtio_pagecache_ctrl req = {
+        .type = cpu_to_le32(VIRTIO_PAGECACHE_CTRL_GET_DISK),
+        .index = cpu_to_le32(index),
+    };
+
+    qtest_memwrite(g->qts, g->req, &req, sizeof(req));
+    qtest_memset(g->qts, g->req + sizeof(req), 0xaa, sizeof(*disk));
+    pcguest_put(g, g->ctrl, g->req, sizeof(req), sizeof(*disk));
+    g_assert_cmpint(pcguest_wait(g, g->ctrl), ==, sizeof(*disk));
+    qtest_memread(g->qts, g->req + sizeof(req), disk, sizeof(*disk));
+
+    disk->flags = le32_to_cpu(disk->flags);
+    disk->capacity = le64_to_cpu(disk->capacity);
+    disk->pci_segment = le16_to_cpu(disk->pci_segment);
+    disk->scsi_channel = le32_to_cpu(disk->scsi_channel);
+    disk->scsi_target = le32_to_cpu(disk->scsi_target);
+    disk->scsi_lun = le64_to_cpu(disk->scsi_lun);
+    disk->status = le32_to_cpu(disk->status);
+    return disk->status;
+}
+
+void pcguest_sync(PcGuest *g)
+{
+    struct virtio_pagecache_disk disk;
+
+    pcguest_get_disk(g, UINT32_MAX, &disk);
+}

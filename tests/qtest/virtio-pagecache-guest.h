@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A guest with a driver for virtio-pagecache, for qtests
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * The guest is a PC without CPU: the test is its driver, well-behaved or not.
+ * Everything waits TIMEOUT_US at most and fails the test then.
+ */
+#ifndef TESTS_VIRTIO_PAGECACHE_GUEST_H
+#define TESTS_VIRTIO_PAGECACHE_GUEST_H
+
+#include "libqtest.h"
+#include "libqos/pci-pc.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/virtio-pci.h"
+#include "standard-headers/linux/virtio_pagecache.h"
+
+#define TIMEOUT_US          (30 * G_USEC_PER_SEC)
+#define GUEST_SLOT          4       /* of virtio-pagecache on pci.0 */
+#define GUEST_RAM_MIB       32
+/* A message of the largest size, and some more */
+#define GUEST_MSG_SIZE      (32 * 1024)
+
+typedef struct PcGuest {
+    QTestState *qts;
+    QPCIBus *bus;
+    QVirtioPCIDevice *dev;
+    QVirtQueue *ctrl;
+    QVirtQueue *hint;
+    QGuestAllocator alloc;
+    uint64_t msg;                   /* guest address, GUEST_MSG_SIZE bytes */
+    uint64_t req;                   /* the same for a request and its answer */
+} PcGuest;
+
+/* A QEMU with virtio-pagecache in GUEST_SLOT, and @args; no driver yet */
+PcGuest *pcguest_new(const char *args);
+/* The same machine waiting for a migration to @uri */
+QTestState *pcguest_incoming(const char *args, const char *uri);
+/* What became of @from after its migration to @to, where the driver goes on */
+PcGuest *pcguest_arrived(PcGuest *from, QTestState *to);
+/* Quits QEMU. */
+void pcguest_free(PcGuest *g);
+
+/* Finds and resets the device, sets up the queues, sets DRIVER_OK */
+void pcguest_probe(PcGuest *g);
+/* The driver's part of an unplug */
+void pcguest_remove(PcGuest *g);
+
+/* Configuration */
+uint32_t pcguest_epoch(PcGuest *g);
+uint32_t pcguest_num_disks(PcGuest *g);
+/* Was there a configuration change interrupt?  Acknowledges it. */
+bool pcguest_config_irq(PcGuest *g);
+/* Waits for an interrupt, returns the epoch */
+uint32_t pcguest_wait_epoch(PcGuest *g);
+
+/*
+ * Makes one buffer available: @out bytes readable, @in bytes writable, at
+ * @addr one after the other, each part left out when it is 0.
+ */
+void pcguest_put(PcGuest *g, QVirtQueue *vq, uint64_t addr, uint32_t out,
+                 uint32_t in);
+/* Is one returned?  *@used is the length that the device wrote. */
+bool pcguest_get(PcGuest *g, QVirtQueue *vq, uint32_t *used);
+/* Waits until one is returned */
+uint32_t pcguest_wait(PcGuest *g, QVirtQueue *vq);
+
+/*
+ * Sends a message and waits until it is returned.  @payload of @size bytes
+ * comes after the header and may be NULL.
+ */
+void pcguest_send(PcGuest *g, uint32_t type, uint32_t epoch, uint32_t count,
+                  const void *payload, size_t size);
+void pcguest_send_hint(PcGuest *g, uint32_t epoch, uint64_t addr,
+                       uint64_t sector, uint32_t npages, uint32_t disk);
+void pcguest_send_end(PcGuest *g, uint32_t epoch, uint32_t status);
+
+/* GET_DISK.  Returns the status; *@disk is in host byte order. */
+uint32_t pcguest_get_disk(PcGuest *g, uint32_t index,
+                          struct virtio_pagecache_disk *disk);
+/* Goes to the device and back: whatever it had to do before is done then */
+void pcguest_sync(PcGuest *g);
+
+#endif
