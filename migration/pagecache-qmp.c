@@ -13,7 +13,7 @@
 #include "qemu/timer.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-pagecache.h"
-#include "system/block-backend.h"
+#include "hw/qdev-core.h"
 #include "pagecache-hints.h"
 #include "pagecache-hooks.h"
 
@@ -92,27 +92,39 @@ void pagecache_qmp_init(void)
     qmp.producer = pagecache_producer_register(&qmp_ops, NULL);
 }
 
+/*
+ * Does the user call @dev so?  The id of virtio-blk-pci is that of the proxy,
+ * which owns the device that has the disk.
+ */
+static bool disk_is_called(DeviceState *dev, const char *name)
+{
+    Object *obj = OBJECT(dev);
+
+    for (; object_dynamic_cast(obj, TYPE_DEVICE); obj = obj->parent) {
+        g_autofree char *path = object_get_canonical_path(obj);
+
+        if (!g_strcmp0(DEVICE(obj)->id, name) || !g_strcmp0(path, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The index of the disk that the user calls @device, or -1 */
 static int find_disk(const char *device, Error **errp)
 {
     unsigned i, n = pagecache_disks_refresh();
-    BlockBackend *blk;
-    int ret;
 
     for (i = 0; i < n; i++) {
-        if (!strcmp(pagecache_disk_get(i)->path, device)) {
+        const PagecacheDisk *d = pagecache_disk_get(i);
+
+        if (!strcmp(d->path, device) ||
+            (d->dev && disk_is_called(d->dev, device))) {
             return i;
         }
     }
-    blk = blk_by_qdev_id(device, errp);
-    if (!blk) {
-        return -1;
-    }
-    ret = pagecache_disk_find(blk);
-    if (ret < 0) {
-        error_setg(errp, "Device '%s' is no disk with a medium", device);
-    }
-    return ret;
+    error_setg(errp, "Device '%s' is no disk with a medium", device);
+    return -1;
 }
 
 static bool stage(GArray *staged, const char *device, const char *ram_block,
