@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest testcases for skip-pagecache: memory and disks that change
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * A page or its block changes at some moment, or the hint was wrong from the
+ * start, or the channel is faster than the storage: each costs that page's
+ * refill, and no byte.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qobject/qdict.h"
+#include "pagecache-test-proxy.h"
+
+/* How many pages a test changes.  Fewer than make the hints be given up. */
+#define SOME            100
+
+static void start(PcTest *t)
+{
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+}
+
+/* Of the cache's pages @n were found to differ, and the others proven. */
+static void check_mismatched(PcTest *t, int64_t n)
+{
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, CACHE_PAGES);
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, n);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, CACHE_PAGES - n);
+}
+
+/* --- the page changes --- */
+
+static void test_page_before_migration(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    pct_scribble(t, pct_cache_addr(300), SOME);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES - SOME);
+    pct_finish(t);
+    check_mismatched(t, SOME);
+    pct_free(t);
+}
+
+/* While the destination's report is on its way */
+static void test_page_in_flight(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
+    g_assert_cmpint(pct_figure(t->src, "in-flight-pages"), ==, CACHE_PAGES);
+    pct_scribble(t, pct_cache_addr(300), SOME);
+    pct_proxy_hold(p, false);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES - SOME);
+    pct_finish(t);
+    check_mismatched(t, SOME);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* Written, but with what it held already: it is as good as before. */
+static void test_page_rewritten_in_flight(void)
+{
+    PcTest *t = pct_new_pair();
+    g_autofree uint8_t *same = g_malloc(SOME * PAGE);
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
+    memcpy(same, t->ram + CACHE_START, SOME * PAGE);
+    pct_write(t, CACHE_START, same, SOME * PAGE);
+    pct_proxy_hold(p, false);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    check_mismatched(t, 0);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+static void test_page_after_proof(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_scribble(t, pct_cache_addr(300), SOME);
+    pct_finish(t);
+    check_mismatched(t, 0);
+    pct_free(t);
+}
+
+/* At the last moment: the guest is stopped, but a device might write */
+static void test_page_before_switchover(void)
+{
+    PcTest *t = pct_new_pair();
+
+    migrate_set_capability(t->src, "pause-before-switchover", true);
+    pct_hint_cache(t);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_full_speed(t);
+    wait_for_migration_status(t->src, "pre-switchover", NULL);
+    pct_scribble(t, pct_cache_addr(300), SOME);
+    migrate_continue(t->src, "pre-switchover");
+    pct_finish(t);
+    check_mismatched(t, 0);
+    pct_free(t);
+}
+
+static void test_stopped_guest(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'stop' }");
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_free(t);
+}
+
+/* --- the page becomes zero --- */
+
+typedef struct ZeroCase {
+    const char *name;
+    bool multifd;
+    const char *detection;
+} ZeroCase;
+
+static const ZeroCase zero_cases[] = {
+    { "main/none", false, "none" },
+    { "main/legacy", false, "legacy" },
+    { "multifd/none", true, "none" },
+    { "multifd/legacy", true, "legacy" },
+    { "multifd/multifd", true, "multifd" },
+};
+
+/*
+ * A zero page that was never received need not be written, unless a refill
+ * has put something else there.
+ */
+static void test_zero_after_proof(const void *opaque)
+{
+    const ZeroCase *c = opaque;
+    PcTest *t = pct_new_pair();
+
+    migrate_set_capability(t->src, "multifd", c->multifd);
+    migrate_set_capability(t->dst, "multifd", c->multifd);
+    migrate_set_parameter_str(t->src, "zero-page-detection", c->detection);
+    pct_hint_cache(t);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_zero(t, pct_cache_addr(300), SOME);
+    pct_finish(t);
+    check_mismatched(t, 0);
+    pct_free(t);
+}
+
+/* A few bytes on the channel are cheaper than a read. */
+static void test_zero_is_not_offered(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    pct_zero(t, pct_cache_addr(300), SOME);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES - SOME);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==,
+                    CACHE_PAGES - SOME);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), ==, SOME);
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 0);
+    pct_free(t);
+}
+
+/* --- the disk changes --- */
+
+static void test_block_after_hint(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    pct_scribble_disk(t, pct_cache_sector(304), 16);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES - 16);
+    pct_finish(t);
+    check_mismatched(t, 16);
+    pct_free(t);
+}
+
+static void test_block_after_proof(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_scribble_disk(t, 0, DISK_SIZE / PAGE);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_free(t);
+}
+
+/* --- hints that are wrong --- */
+
+static void test_wrong_block(void)
+{
+    PcTest *t = pct_new_pair();
+    unsigned i;
+
+    for (i = 0; i < SOME; i++) {
+        pct_hint(t, "blk0", pct_cache_addr(i), pct_cache_sector(i) + 8, 1);
+    }
+    start(t);
+    pct_wait_figure(t->src, "mismatched-pages", SOME);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, SOME);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    pct_free(t);
+}
+
+/* A page and a half, half a page late: sectors need no alignment */
+static void test_unaligned_sector(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_write(t, pct_cache_addr(0), t->disk_data + 5 * 512, PAGE);
+    pct_hint(t, "blk0", pct_cache_addr(0), 5, 1);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", 1);
+    pct_finish(t);
+    pct_check_all_proven(t, 1);
+    pct_free(t);
+}
+
+static void test_duplicate_hints(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    pct_hint_cache(t);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    check_mismatched(t, 0);
+    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, 2 * CACHE_PAGES);
+    g_assert_cmpint(pct_figure(t->src, "duplicate-pages"), ==, CACHE_PAGES);
+    g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==, CACHE_PAGES);
+    pct_free(t);
+}
+
+/* Pages 0 to 15 rightly, 8 to 23 wrongly, 16 to 31 rightly again: the first
+ * hint for a page is the one that counts. */
+static void test_overlapping_hints(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint(t, "blk0", pct_cache_addr(0), pct_cache_sector(0), 16);
+    pct_hint(t, "blk0", pct_cache_addr(8), pct_cache_sector(32), 16);
+    pct_hint(t, "blk0", pct_cache_addr(16), pct_cache_sector(16), 16);
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", 24);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "duplicate-pages"), ==, 16);
+    g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==, 32);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 24);
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 8);
+    pct_free(t);
+}
+
+/* Many pages of memory may hold the same block. */
+static void test_one_block_for_all(void)
+{
+    PcTest *t = pct_new_pair();
+    unsigned i;
+
+    for (i = 0; i < SOME; i++) {
+        pct_write(t, pct_cache_addr(i), t->disk_data, PAGE);
+        pct_hint(t, "blk0", pct_cache_addr(i), 0, 1);
+    }
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", SOME);
+    pct_finish(t);
+    pct_check_all_proven(t, SOME);
+    pct_free(t);
+}
+
+/* --- hints that come late --- */
+
+static void test_late_hint(void)
+{
+    PcTest *t = pct_new_pair();
+
+    start(t);
+    pct_wait_figure(t->src, "pooled-pages", 0);
+    pct_hint_cache(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_free(t);
+}
+
+static void test_too_late_hint(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_write(t, PRIVATE_START, t->disk_data, PAGE);
+    start(t);
+    /* The first pages are gone, by far. */
+    while (pct_transferred(t->src) < 32 * PAGE) {
+        g_usleep(10 * 1000);
+    }
+    pct_hint(t, "blk0", PRIVATE_START, 0, 1);
+    pct_wait_figure(t->src, "duplicate-pages", 1);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==, 0);
+    pct_free(t);
+}
+
+/* --- the channel is faster --- */
+
+/* The destination reads @rate, and the channel does not switch over before
+ * everything is there. */
+static PcTest *slow_storage(const char *rate)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strdup_printf(
+        "%s -global migration.x-pagecache-max-bandwidth=%s", disk, rate);
+
+    pct_start_src(t, NULL);
+    pct_start_dst(t, args);
+    pct_on(t);
+    migrate_set_parameter_int(t->src, "downtime-limit", 0);
+    return t;
+}
+
+/*
+ * The channel has sent what the storage still reads; and all of memory
+ * differs from the disk, so that a refill after the channel would show.
+ */
+static void test_superseded(const void *compression)
+{
+    PcTest *t = slow_storage("1M");
+
+    if (compression) {
+        migrate_set_capability(t->src, "multifd", true);
+        migrate_set_capability(t->dst, "multifd", true);
+        migrate_set_parameter_str(t->src, "multifd-compression", compression);
+        migrate_set_parameter_str(t->dst, "multifd-compression", compression);
+    }
+    migrate_set_capability(t->src, "pause-before-switchover", true);
+    pct_hint_cache(t);
+    pct_scribble(t, CACHE_START, CACHE_PAGES);
+    pct_incoming(t);
+    pct_migrate(t);
+    wait_for_migration_status(t->src, "pre-switchover", NULL);
+    pct_wait_figure(t->dst, "superseded-pages", SOME);
+    migrate_continue(t->src, "pre-switchover");
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), >, SOME);
+    pct_free(t);
+}
+
+/* The same with zero pages, which are not in the data of a multifd packet */
+static void test_superseded_by_zero(const void *opaque)
+{
+    const ZeroCase *c = opaque;
+    PcTest *t = slow_storage("1M");
+
+    migrate_set_capability(t->src, "multifd", c->multifd);
+    migrate_set_capability(t->dst, "multifd", c->multifd);
+    migrate_set_parameter_str(t->src, "zero-page-detection", c->detection);
+    migrate_set_capability(t->src, "pause-before-switchover", true);
+    pct_hint_cache(t);
+    start(t);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES / 2);
+    pct_zero(t, CACHE_START, CACHE_PAGES);
+    pct_full_speed(t);
+    wait_for_migration_status(t->src, "pre-switchover", NULL);
+    pct_wait_figure(t->dst, "superseded-pages", SOME);
+    migrate_continue(t->src, "pre-switchover");
+    pct_finish(t);
+    pct_check_figures(t);
+    pct_free(t);
+}
+
+/* 8 MiB at 256 KiB a second would be half a minute. */
+static void test_channel_takes_from_the_pool(void)
+{
+    PcTest *t = slow_storage("256K");
+    gint64 begin;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    begin = g_get_monotonic_time();
+    pct_migrate(t);
+    pct_finish(t);
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, 15 * G_USEC_PER_SEC);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), >, 0);
+    pct_free(t);
+}
+
+/* --- reports --- */
+
+static bool lose(void *opaque, GByteArray *body)
+{
+    return false;
+}
+
+static void test_reports_lost(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, lose, NULL);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), ==, CACHE_PAGES);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* They are waited for in vain; then the channel takes what was offered. */
+static void test_reports_late(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    migrate_set_parameter_int(t->src, "downtime-limit", 0);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    migrate_set_capability(t->src, "pause-before-switchover", true);
+    pct_migrate(t);
+    wait_for_migration_status(t->src, "pre-switchover", NULL);
+    pct_proxy_hold(p, false);
+    migrate_continue(t->src, "pre-switchover");
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), ==, CACHE_PAGES);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* --- most hints are wrong --- */
+
+static void test_given_up(void)
+{
+    PcTest *t = pct_new_pair();
+    QDict *info;
+
+    pct_hint_cache(t);
+    pct_scribble(t, CACHE_START, CACHE_PAGES);
+    start(t);
+    pct_wait_figure(t->src, "mismatched-pages", 1024);
+    pct_finish(t);
+    pct_check_figures(t);
+    info = pct_info(t->src);
+    pct_assert_contains(qdict_get_try_str(info, "given-up"),
+                        "most hinted pages differ from the disk");
+    g_assert_true(qdict_get_bool(info, "active"));
+    g_assert_cmpint(qdict_get_int(info, "proven-pages"), ==, 0);
+    qobject_unref(info);
+
+    /* It is a verdict on one migration. */
+    pct_hop(t);
+    pct_start_dst(t, NULL);
+    pct_on(t);
+    start(t);
+    pct_finish(t);
+    info = pct_info(t->src);
+    g_assert_false(qdict_haskey(info, "given-up"));
+    qobject_unref(info);
+    pct_free(t);
+}
+
+/* Half of them wrong is not most of them. */
+static void test_not_given_up(void)
+{
+    PcTest *t = pct_new_pair();
+    unsigned i;
+
+    pct_hint_cache(t);
+    /* evenly, wherever the count begins: 1 of 4 */
+    for (i = 0; i < CACHE_PAGES; i += 4) {
+        pct_scribble(t, pct_cache_addr(i), 1);
+    }
+    start(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES * 3 / 4);
+    pct_finish(t);
+    check_mismatched(t, CACHE_PAGES / 4);
+    pct_free(t);
+}
+
+int main(int argc, char **argv)
+{
+    int i;
+
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("/pagecache/page-changes/before-migration",
+                   test_page_before_migration);
+    qtest_add_func("/pagecache/page-changes/in-flight", test_page_in_flight);
+    qtest_add_func("/pagecache/page-changes/in-flight-to-the-same",
+                   test_page_rewritten_in_flight);
+    qtest_add_func("/pagecache/page-changes/after-proof",
+                   test_page_after_proof);
+    qtest_add_func("/pagecache/page-changes/before-switchover",
+                   test_page_before_switchover);
+    qtest_add_func("/pagecache/page-changes/never-guest-stopped",
+                   test_stopped_guest);
+    qtest_add_func("/pagecache/zero/is-not-offered", test_zero_is_not_offered);
+    for (i = 0; i < ARRAY_SIZE(zero_cases); i++) {
+        const ZeroCase *c = &zero_cases[i];
+        g_autofree char *after = g_strdup_printf(
+            "/pagecache/zero/after-proof/%s", c->name);
+        g_autofree char *before = g_strdup_printf(
+            "/pagecache/superseded/zero/%s", c->name);
+
+        qtest_add_data_func(after, c, test_zero_after_proof);
+        qtest_add_data_func(before, c, test_superseded_by_zero);
+    }
+
+    qtest_add_func("/pagecache/block-changes/after-hint",
+                   test_block_after_hint);
+    qtest_add_func("/pagecache/block-changes/after-proof",
+                   test_block_after_proof);
+
+    qtest_add_func("/pagecache/hint/wrong-block", test_wrong_block);
+    qtest_add_func("/pagecache/hint/unaligned-sector", test_unaligned_sector);
+    qtest_add_func("/pagecache/hint/duplicate", test_duplicate_hints);
+    qtest_add_func("/pagecache/hint/overlapping", test_overlapping_hints);
+    qtest_add_func("/pagecache/hint/one-block-for-all",
+                   test_one_block_for_all);
+    qtest_add_func("/pagecache/hint/late", test_late_hint);
+    qtest_add_func("/pagecache/hint/too-late", test_too_late_hint);
+
+    qtest_add_data_func("/pagecache/superseded/main", NULL, test_superseded);
+    qtest_add_data_func("/pagecache/superseded/multifd/none", "none",
+                        test_superseded);
+    qtest_add_data_func("/pagecache/superseded/multifd/zlib", "zlib",
+                        test_superseded);
+#ifdef CONFIG_ZSTD
+    qtest_add_data_func("/pagecache/superseded/multifd/zstd", "zstd",
+                        test_superseded);
+#endif
+    qtest_add_func("/pagecache/superseded/channel-takes-from-the-pool",
+                   test_channel_takes_from_the_pool);
+
+    qtest_add_func("/pagecache/reports/lost", test_reports_lost);
+    qtest_add_func("/pagecache/reports/late", test_reports_late);
+
+    qtest_add_func("/pagecache/given-up/most-differ", test_given_up);
+    qtest_add_func("/pagecache/given-up/not-with-a-quarter",
+                   test_not_given_up);
+    return g_test_run();
+}

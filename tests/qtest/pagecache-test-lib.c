@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A guest with a page cache and the QEMUs it moves between, for qtests of the
+ * migration capability skip-pagecache
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+
+#include "qemu/osdep.h"
+#include <glib/gstdio.h>
+#include "qobject/qdict.h"
+#include "qobject/qjson.h"
+#include "qobject/qlist.h"
+#include "pagecache-test-lib.h"
+
+/* The legacy hole: below it and above 1 MiB everything is RAM */
+#define HOLE_START      (640 * KiB)
+#define HOLE_END        (1 * MiB)
+
+/* libqtest reads a line in small pieces and looks for its end each time */
+#define CHUNK           (16 * KiB)
+
+/* The cache stands on the disk in chunks of this many pages, shuffled. */
+#define CACHE_CHUNK     16
+#define CACHE_SECTOR    2048
+
+#define TIMEOUT_US      (60 * G_USEC_PER_SEC)
+
+/* --- content --- */
+
+static void fill_random(PcTest *t, uint8_t *buf, size_t len)
+{
+    size_t i;
+
+    for (i = 0; i < len; i += 4) {
+        uint32_t word = g_rand_int(t->rand);
+
+        memcpy(buf + i, &word, 4);
+    }
+}
+
+uint64_t pct_cache_addr(unsigned n)
+{
+    return CACHE_START + (uint64_t)n * PAGE;
+}
+
+uint64_t pct_cache_sector(unsigned n)
+{
+    unsigned chunks = CACHE_PAGES / CACHE_CHUNK;
+    unsigned chunk = (n / CACHE_CHUNK * 37 + 11) % chunks;
+
+    return CACHE_SECTOR + (chunk * CACHE_CHUNK + n % CACHE_CHUNK) *
+                          (uint64_t)(PAGE / 512);
+}
+
+static void guest_write(QTestState *who, uint64_t addr, const uint8_t *data,
+                        size_t len)
+{
+    size_t i;
+
+    for (i = 0; i < len; i += CHUNK) {
+        qtest_bufwrite(who, addr + i, data + i, MIN(CHUNK, len - i));
+    }
+}
+
+void pct_write(PcTest *t, uint64_t addr, const void *data, size_t len)
+{
+    g_assert_cmpuint(addr + len, <=, RAM_SIZE);
+    memcpy(t->ram + addr, data, len);
+    guest_write(t->src, addr, t->ram + addr, len);
+}
+
+void pct_scribble(PcTest *t, uint64_t addr, unsigned n)
+{
+    g_autofree uint8_t *data = g_malloc(n * PAGE);
+
+    fill_random(t, data, n * PAGE);
+    pct_write(t, addr, data, n * PAGE);
+}
+
+void pct_zero(PcTest *t, uint64_t addr, unsigned n)
+{
+    g_autofree uint8_t *data = g_malloc0(n * PAGE);
+
+    pct_write(t, addr, data, n * PAGE);
+}
+
+void pct_scribble_disk(PcTest *t, uint64_t sector, unsigned pages)
+{
+    g_autofree uint8_t *data = g_malloc(pages * PAGE);
+    int fd = open(t->disk, O_WRONLY);
+
+    fill_random(t, data, pages * PAGE);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pwrite(fd, data, pages * PAGE, sector * 512), ==,
+                    pages * PAGE);
+    close(fd);
+}
+
+static void fill_ram(PcTest *t)
+{
+    unsigned i;
+
+    memset(t->ram, 0, RAM_SIZE);
+    fill_random(t, t->ram + PRIVATE_START, PRIVATE_SIZE);
+    for (i = 0; i < CACHE_PAGES; i++) {
+        memcpy(t->ram + pct_cache_addr(i),
+               t->disk_data + pct_cache_sector(i) * 512, PAGE);
+    }
+    guest_write(t->src, PRIVATE_START, t->ram + PRIVATE_START, PRIVATE_SIZE);
+    guest_write(t->src, CACHE_START, t->ram + CACHE_START, CACHE_SIZE);
+    /* what QEMU itself has put there */
+    for (i = 0; i < PRIVATE_START; i += CHUNK) {
+        if (i < HOLE_START) {
+            qtest_bufread(t->src, i, t->ram + i, CHUNK);
+        }
+    }
+}
+
+uint64_t pct_first_wrong(PcTest *t, QTestState *who)
+{
+    g_autofree uint8_t *buf = g_malloc(CHUNK);
+    uint64_t addr;
+    unsigned i;
+
+    for (addr = 0; addr < RAM_SIZE; addr += CHUNK) {
+        if (addr >= HOLE_START && addr < HOLE_END) {
+            continue;
+        }
+        qtest_bufread(who, addr, buf, CHUNK);
+        for (i = 0; i < CHUNK && memcmp(buf, t->ram + addr, CHUNK); i++) {
+            if (buf[i] != t->ram[addr + i]) {
+                return addr + i;
+            }
+        }
+    }
+    return RAM_SIZE;
+}
+
+void pct_check_memory(PcTest *t, QTestState *who)
+{
+    g_assert_cmphex(pct_first_wrong(t, who), ==, RAM_SIZE);
+}
+
+/* --- QEMUs --- */
+
+char *pct_path(PcTest *t, const char *name)
+{
+    return g_build_filename(t->dir, name, NULL);
+}
+
+char *pct_disk_args(PcTest *t)
+{
+    return g_strdup_printf(DISK_ARGS, t->disk);
+}
+
+PcTest *pct_new(void)
+{
+    PcTest *t = g_new0(PcTest, 1);
+
+    t->dir = g_dir_make_tmp("pagecache-test-XXXXXX", NULL);
+    g_assert_nonnull(t->dir);
+    t->disk = pct_path(t, "disk");
+    t->uri = g_strdup_printf("unix:%s/migrate", t->dir);
+    t->rand = g_rand_new_with_seed(20260101);
+    t->ram = g_malloc0(RAM_SIZE);
+    t->disk_data = g_malloc(DISK_SIZE);
+    fill_random(t, t->disk_data, DISK_SIZE);
+    g_assert_true(g_file_set_contents(t->disk, (char *)t->disk_data,
+                                      DISK_SIZE, NULL));
+    return t;
+}
+
+QTestState *pct_start(PcTest *t, const char *args)
+{
+    g_autofree char *disk = pct_disk_args(t);
+
+    return qtest_initf("-machine %s -m %u -nodefaults %s",
+                       t->machine ?: "q35", (unsigned)(RAM_SIZE / MiB),
+                       args ?: disk);
+}
+
+void pct_start_src(PcTest *t, const char *args)
+{
+    t->src = pct_start(t, args);
+    fill_ram(t);
+}
+
+void pct_start_dst(PcTest *t, const char *args)
+{
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *all = g_strdup_printf("%s -S -incoming defer",
+                                           args ?: disk);
+
+    t->dst = pct_start(t, all);
+}
+
+void pct_on(PcTest *t)
+{
+    migrate_set_capability(t->src, "skip-pagecache", true);
+    migrate_set_capability(t->dst, "skip-pagecache", true);
+}
+
+void pct_incoming(PcTest *t)
+{
+    migrate_incoming_qmp(t->dst, t->uri, NULL, "{ 'exit-on-error': false }");
+}
+
+PcTest *pct_new_pair(void)
+{
+    PcTest *t = pct_new();
+
+    pct_start_src(t, NULL);
+    pct_start_dst(t, NULL);
+    pct_on(t);
+    return t;
+}
+
+static void remove_dir(const char *dir)
+{
+    GDir *d = g_dir_open(dir, 0, NULL);
+    const char *name;
+
+    while (d && (name = g_dir_read_name(d))) {
+        g_autofree char *path = g_build_filename(dir, name, NULL);
+
+        g_assert_cmpint(g_unlink(path), ==, 0);
+    }
+    g_dir_close(d);
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+void pct_free(PcTest *t)
+{
+    if (t->src) {
+        qtest_quit(t->src);
+    }
+    if (t->dst) {
+        qtest_quit(t->dst);
+    }
+    remove_dir(t->dir);
+    g_rand_free(t->rand);
+    g_free(t->dir);
+    g_free(t->disk);
+    g_free(t->uri);
+    g_free(t->connect_uri);
+    g_free(t->disk_data);
+    g_free(t->ram);
+    g_free(t->machine);
+    g_free(t);
+}
+
+void pct_hop(PcTest *t)
+{
+    qtest_quit(t->src);
+    t->src = t->dst;
+    t->dst = NULL;
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'cont' }");
+}
+
+/* --- hints --- */
+
+void pct_hint(PcTest *t, const char *device, uint64_t addr, uint64_t sector,
+              uint32_t pages)
+{
+    qtest_qmp_assert_success(t->src,
+                             "{ 'execute': 'x-pagecache-add-hints',"
+                             "  'arguments': { 'hints': [ { 'device': %s,"
+                             "  'address': %" PRIu64 ", 'sector': %" PRIu64
+                             ", 'pages': %u } ] } }",
+                             device, addr, sector, pages);
+}
+
+void pct_hint_cache(PcTest *t)
+{
+    QList *hints = qlist_new();
+    unsigned i;
+
+    for (i = 0; i < CACHE_PAGES; i += CACHE_CHUNK) {
+        QDict *hint = qdict_new();
+
+        qdict_put_str(hint, "device", "blk0");
+        qdict_put_int(hint, "address", pct_cache_addr(i));
+        qdict_put_int(hint, "sector", pct_cache_sector(i));
+        qdict_put_int(hint, "pages", CACHE_CHUNK);
+        qlist_append(hints, hint);
+    }
+    qtest_qmp_assert_success(t->src,
+                             "{ 'execute': 'x-pagecache-add-hints',"
+                             "  'arguments': { 'hints': %p } }", hints);
+}
+
+/* --- migration --- */
+
+void pct_migrate(PcTest *t)
+{
+    pct_full_speed(t);
+    migrate_qmp(t->src, t->dst, t->connect_uri ?: t->uri, NULL, "{}");
+}
+
+void pct_migrate_slowly(PcTest *t)
+{
+    migrate_set_parameter_int(t->src, "max-bandwidth", SLOW);
+    migrate_qmp(t->src, t->dst, t->connect_uri ?: t->uri, NULL, "{}");
+}
+
+void pct_full_speed(PcTest *t)
+{
+    migrate_set_parameter_int(t->src, "max-bandwidth", 0);
+}
+
+void pct_wait_complete(PcTest *t)
+{
+    wait_for_migration_complete(t->src);
+    wait_for_migration_complete(t->dst);
+}
+
+void pct_finish(PcTest *t)
+{
+    pct_full_speed(t);
+    pct_wait_complete(t);
+    pct_check_memory(t, t->src);
+    pct_check_memory(t, t->dst);
+}
+
+/* --- figures --- */
+
+QDict *pct_info(QTestState *who)
+{
+    QDict *rsp = migrate_query(who);
+    QDict *info = qdict_get_qdict(rsp, "pagecache");
+
+    qobject_ref(info);
+    qobject_unref(rsp);
+    return info;
+}
+
+int64_t pct_figure(QTestState *who, const char *name)
+{
+    QDict *info = pct_info(who);
+    int64_t n = info ? qdict_get_try_int(info, name, -1) : -1;
+
+    qobject_unref(info);
+    return n;
+}
+
+void pct_wait_figure(QTestState *who, const char *name, int64_t least)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (pct_figure(who, name) < least) {
+        if (g_get_monotonic_time() > end) {
+            QDict *rsp = migrate_query(who);
+            g_autoptr(GString) s = qobject_to_json_pretty(QOBJECT(rsp), true);
+
+            g_error("waited for %s to be %" PRIi64 " in vain: %s", name,
+                    least, s->str);
+        }
+        g_usleep(2000);
+    }
+}
+
+QDict *pct_disk_info(QTestState *who)
+{
+    QDict *info = pct_info(who);
+    QList *disks = qdict_get_qlist(info, "disks");
+    QDict *disk = qobject_to(QDict, qlist_peek(disks));
+
+    g_assert_nonnull(disk);
+    qobject_ref(disk);
+    qobject_unref(info);
+    return disk;
+}
+
+int64_t pct_transferred(QTestState *who)
+{
+    return read_ram_property_int(who, "transferred");
+}
+
+char *pct_error(QTestState *who)
+{
+    QDict *rsp = migrate_query(who);
+    char *text = g_strdup(qdict_get_try_str(rsp, "error-desc"));
+
+    qobject_unref(rsp);
+    return text;
+}
+
+void pct_assert_contains(const char *text, const char *part)
+{
+    if (!text || !strstr(text, part)) {
+        g_error("expected '%s', got '%s'", part, text ?: "nothing");
+    }
+}
+
+void pct_assert_inactive(QTestState *who, const char *reason)
+{
+    QDict *info = pct_info(who);
+
+    g_assert_nonnull(info);
+    g_assert_false(qdict_get_bool(info, "active"));
+    g_assert_cmpstr(qdict_get_try_str(info, "reason"), ==, reason);
+    g_assert_cmpint(qdict_get_int(info, "offered-pages"), ==, 0);
+    g_assert_cmpint(qdict_get_int(info, "refill-bytes"), ==, 0);
+    qobject_unref(info);
+}
+
+void pct_assert_running(QTestState *who)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(who,
+                                              "{ 'execute': 'query-status' }");
+
+    g_assert_true(qdict_get_bool(rsp, "running"));
+    qobject_unref(rsp);
+}
+
+static void say(const char *who, const QDict *info)
+{
+    g_autoptr(GString) text = qobject_to_json_pretty(QOBJECT(info), true);
+
+    g_test_message("%s: %s", who, text->str);
+}
+
+void pct_check_figures(PcTest *t)
+{
+    QDict *s = pct_info(t->src), *d = pct_info(t->dst);
+    int64_t hinted, duplicate, offered, reported, proven, mismatched;
+    int64_t released, unavailable;
+
+    g_assert_nonnull(s);
+    g_assert_nonnull(d);
+    say("source", s);
+    say("destination", d);
+
+    g_assert_true(qdict_get_bool(s, "active"));
+    g_assert_true(qdict_get_bool(d, "active"));
+    hinted = qdict_get_int(s, "hinted-pages");
+    duplicate = qdict_get_int(s, "duplicate-pages");
+    offered = qdict_get_int(s, "offered-pages");
+    reported = qdict_get_int(s, "reported-pages");
+    proven = qdict_get_int(s, "proven-pages");
+    mismatched = qdict_get_int(s, "mismatched-pages");
+    released = qdict_get_int(s, "released-pages");
+    unavailable = qdict_get_int(s, "unavailable-pages");
+
+    /* nothing is left in between */
+    g_assert_cmpint(qdict_get_int(s, "pooled-pages"), ==, 0);
+    g_assert_cmpint(qdict_get_int(s, "in-flight-pages"), ==, 0);
+    /* what was hinted was reported, or released, or no hint that counted */
+    if (!qdict_haskey(s, "given-up")) {
+        g_assert_cmpint(hinted - duplicate, ==, reported + released);
+    }
+    g_assert_cmpint(proven + mismatched, <=, reported);
+    g_assert_cmpint(reported + unavailable, <=, offered);
+    g_assert_cmpint(unavailable, <=, released);
+    g_assert_cmpint(qdict_get_int(s, "refill-bytes"), ==, proven * PAGE);
+
+    /* both sides agree; reports may be late */
+    g_assert_cmpint(qdict_get_int(d, "offered-pages"), ==, offered);
+    g_assert_cmpint(qdict_get_int(d, "reported-pages"), >=, reported);
+    g_assert_cmpint(qdict_get_int(d, "unavailable-pages"), >=, unavailable);
+    g_assert_cmpint(qdict_get_int(d, "reported-pages") +
+                    qdict_get_int(d, "unavailable-pages") +
+                    qdict_get_int(d, "superseded-pages"), <=, offered);
+    g_assert_cmpint(qdict_get_int(d, "refill-bytes"), ==,
+                    qdict_get_int(d, "reported-pages") * PAGE);
+    qobject_unref(s);
+    qobject_unref(d);
+}
+
+void pct_check_all_proven(PcTest *t, int64_t pages)
+{
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, pages);
+    g_assert_cmpint(pct_figure(t->src, "dropped-hints"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "duplicate-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==, pages);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, pages);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, pages);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->dst, "reported-pages"), ==, pages);
+    g_assert_cmpint(pct_figure(t->dst, "superseded-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->dst, "unavailable-pages"), ==, 0);
+}

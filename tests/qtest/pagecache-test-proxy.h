@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Somebody in the middle of a migration with skip-pagecache, for qtests
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * A thread between source and destination that can change the sections
+ * "pagecache" of the stream and the reports of the return path, hold reports
+ * back, and forge more of them.  Format and numbers are those of the wire
+ * specification, written down here once more: the code under test must not
+ * be its own judge.
+ */
+#ifndef TESTS_QTEST_PAGECACHE_TEST_PROXY_H
+#define TESTS_QTEST_PAGECACHE_TEST_PROXY_H
+
+#include "pagecache-test-lib.h"
+
+/* Section types of the migration stream, and the id of ours */
+#define SECTION_START   1
+#define SECTION_PART    2
+#define SECTION_END     3
+#define SECTION_FOOTER  0x7e
+#define SECTION_ID      0x50474301
+
+/* Frame types */
+#define FRAME_START     1
+#define FRAME_OFFERS    2
+#define FRAME_END       3
+#define FRAME_HEADER    5               /* u8 type, u32 length of the body */
+
+#define OFFER_LEN       28              /* u32 disk, block, npages, u64 page,
+                                           sector */
+#define DIGEST_LEN      16
+
+/* Return path */
+#define RP_REPORT       8               /* message type */
+#define REPORT_HEADER   16              /* u32 block, u64 page, u16 npages,
+                                           u8 status, u8 digest length */
+#define REPORT_OK           0
+#define REPORT_UNAVAILABLE  1
+#define REPORT_REFUSED      2
+
+typedef struct PctProxy PctProxy;
+
+/*
+ * Both run in the proxy's thread.  @section is one section, from its type to
+ * its footer, and may be edited, emptied or made longer.  @body is one report
+ * without the message's header; false: it goes no further.
+ */
+typedef void PctProxySection(void *opaque, GByteArray *section);
+typedef bool PctProxyReport(void *opaque, GByteArray *body);
+
+/*
+ * The next migration of t->src goes through the proxy.  The destination must
+ * be listening.  Each function may be NULL.
+ */
+PctProxy *pct_proxy_new(PcTest *t, PctProxySection *section,
+                        PctProxyReport *report, void *opaque);
+/* Closes both connections, if they are open. */
+void pct_proxy_free(PctProxy *p);
+
+/* Reports wait here from now on, or go on.  They pass through @report first. */
+void pct_proxy_hold(PctProxy *p, bool hold);
+unsigned pct_proxy_held(PctProxy *p);
+/* Sends a message of type @type to the source, past everything held. */
+void pct_proxy_inject(PctProxy *p, uint16_t type, const void *data,
+                      uint16_t len);
+/* All that the source has sent so far, as it sent it */
+GByteArray *pct_proxy_recorded(PctProxy *p);
+/* The body of START as the source sent it, once it has; else NULL */
+GByteArray *pct_proxy_start_body(PctProxy *p);
+
+/* Where in @section the frame begins */
+unsigned pct_frame_offset(const GByteArray *section);
+uint8_t pct_frame_type(const GByteArray *section);
+/* The frame's body */
+uint8_t *pct_frame_body(const GByteArray *section, uint32_t *len);
+/* Puts @len bytes into the body at @at in place of @old bytes. */
+void pct_frame_splice(GByteArray *section, uint32_t at, uint32_t old,
+                      const void *data, uint32_t len);
+
+#endif
