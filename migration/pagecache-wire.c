@@ -275,11 +275,10 @@ static void decode_disks(Reader *r, PagecacheWireStart *start)
         fail(r, "%u disks, expected at most %u", n, PAGECACHE_WIRE_MAX_DISKS);
     }
     for (i = 0; i < n && !r->failed; i++) {
-        PagecacheWireDisk d = {
-            .id = get_u32(r, "disk number"),
-            .sectors = get_u64(r, "disk size"),
-        };
+        PagecacheWireDisk d;
 
+        d.id = get_u32(r, "disk number");
+        d.sectors = get_u64(r, "disk size");
         d.path = get_name(r, "disk name");
         if (!r->failed && i &&
             d.id <= g_array_index(start->disks, PagecacheWireDisk, i - 1).id) {
@@ -302,11 +301,10 @@ static void decode_blocks(Reader *r, PagecacheWireStart *start)
              PAGECACHE_WIRE_MAX_BLOCKS);
     }
     for (i = 0; i < n && !r->failed; i++) {
-        PagecacheWireBlock b = {
-            .id = get_u32(r, "RAM block number"),
-            .npages = get_u64(r, "RAM block size"),
-        };
+        PagecacheWireBlock b;
 
+        b.id = get_u32(r, "RAM block number");
+        b.npages = get_u64(r, "RAM block size");
         b.idstr = get_name(r, "RAM block name");
         if (!r->failed && b.id != i) {
             fail(r, "RAM block number %u, expected %u", b.id, i);
@@ -380,14 +378,13 @@ GArray *pagecache_wire_decode_offers(const uint8_t *body, size_t len,
     }
     offers = g_array_sized_new(FALSE, FALSE, sizeof(PagecacheWireOffer), n);
     for (i = 0; i < n; i++) {
-        PagecacheWireOffer o = {
-            .disk = get_u32(&r, "offer"),
-            .block = get_u32(&r, "offer"),
-            .npages = get_u32(&r, "offer"),
-            .page = get_u64(&r, "offer"),
-            .sector = get_u64(&r, "offer"),
-        };
+        PagecacheWireOffer o;
 
+        o.disk = get_u32(&r, "offer");
+        o.block = get_u32(&r, "offer");
+        o.npages = get_u32(&r, "offer");
+        o.page = get_u64(&r, "offer");
+        o.sector = get_u64(&r, "offer");
         g_array_append_val(offers, o);
     }
     return g_steal_pointer(&offers);
