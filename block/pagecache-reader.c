@@ -63,6 +63,7 @@ struct PagecacheReader {
     GArray *rejects;                /* PagecachePiece: beyond the disk */
     GQueue inflight;                /* PagecacheRead, by deadline */
     unsigned callbacks;             /* threads inside config.done() */
+    bool hungry;                    /* the engine asked and got nothing */
 
     uint64_t size;                  /* bytes: of the guest's disk */
     uint32_t align;                 /* bytes; 0: no session was up yet */
@@ -168,6 +169,7 @@ static void set_error(PagecacheReader *r, const char *why)
 
 static void kick(PagecacheReader *r)
 {
+    r->hungry = false;
     g_cond_broadcast(&r->work);
     if (r->engine && r->spec->ops->kick) {
         r->spec->ops->kick(r->engine);
@@ -557,7 +559,11 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
     int64_t now;
 
     *wait_us = -1;
-    if (stopping(r) || !r->align || pagecache_run_queue_is_empty(r->queue)) {
+    if (stopping(r) || !r->align) {
+        return NULL;
+    }
+    if (pagecache_run_queue_is_empty(r->queue)) {
+        r->hungry = true;
         return NULL;
     }
     now = g_get_monotonic_time();
@@ -578,6 +584,7 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
     if (!pagecache_run_queue_take(r->queue, r->size / SECTOR, r->max_read,
                                   read->pieces, r->rejects, &sector, &bytes)) {
         read_free(r, read);
+        r->hungry = true;
         not_stalled(r);
         g_cond_signal(&r->watchdog);
         return NULL;
@@ -755,7 +762,9 @@ void pagecache_reader_submit(PagecacheReader *r, const PagecacheRun *runs,
             g_cond_signal(&r->watchdog);
         } else {
             check_stall(r, g_get_monotonic_time());
-            kick(r);
+            if (r->hungry) {
+                kick(r);
+            }
         }
         g_mutex_unlock(&r->lock);
     }

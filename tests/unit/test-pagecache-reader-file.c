@@ -317,7 +317,9 @@ static void test_all_hang(void)
     }
     g_assert(sink_wait(s, s->npages, 5000));
     g_assert_cmpuint(s->good, ==, 1);
+    g_mutex_lock(&faults.lock);
     g_assert_cmpuint(faults.buffered, ==, 4);
+    g_mutex_unlock(&faults.lock);
     assert_error(r, "no read could be started for 300 ms");
     close_and_check(r, s);
     faults_clear();

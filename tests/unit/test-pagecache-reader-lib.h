@@ -115,9 +115,11 @@ static inline PagecacheRun sink_run(Sink *s, uint64_t sector, unsigned n)
     };
     unsigned i;
 
+    g_mutex_lock(&s->lock);
     for (i = 0; i < n; i++) {
         s->sector_of[s->npages++] = sector + i * (PAGE / SECTOR);
     }
+    g_mutex_unlock(&s->lock);
     return run;
 }
 
