@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Unit tests of the measured rates of both wires and what follows from them
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "pagecache-pace.h"
+
+#define T0 123456               /* some time, in ms */
+
+/* What a rate is taken from, in ms */
+#define LONGEST (PAGECACHE_RATE_SLOTS * PAGECACHE_RATE_SLOT_MS)
+#define SHORTEST (LONGEST - PAGECACHE_RATE_SLOT_MS)
+
+static void assert_near(uint64_t value, uint64_t expected, unsigned percent)
+{
+    uint64_t off = value > expected ? value - expected : expected - value;
+
+    if (off > expected * percent / 100) {
+        g_error("%" PRIu64 ", expected %" PRIu64 " within %u %%", value,
+                expected, percent);
+    }
+}
+
+/* @bytes every @every ms, from @start until before @end */
+static void flow(PagecacheRate *rate, int64_t start, int64_t end,
+                 int64_t every, uint64_t bytes)
+{
+    int64_t t;
+
+    for (t = start; t < end; t += every) {
+        pagecache_rate_add(rate, t, bytes);
+    }
+}
+
+/* --- rates --- */
+
+static void test_rate_unknown(void)
+{
+    PagecacheRate rate = { 0 };
+
+    g_assert_cmpuint(pagecache_rate_get(&rate, T0), ==, 0);
+    pagecache_rate_add(&rate, T0, 1000000);
+    g_assert_cmpuint(pagecache_rate_get(&rate, T0), ==, 0);
+    g_assert_cmpuint(pagecache_rate_get(&rate, T0 + 99), ==, 0);
+    g_assert_cmpuint(pagecache_rate_get(&rate, T0 + 100), ==, 10000000);
+}
+
+static void test_rate_constant(void)
+{
+    static const int64_t every[] = { 1, 7, 50, 100, 128, 250 };
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(every); i++) {
+        PagecacheRate rate = { 0 };
+        int64_t t;
+
+        for (t = 0; t < 10000; t += every[i]) {
+            pagecache_rate_add(&rate, T0 + t, 1000 * every[i]);
+            if (t >= 2000) {
+                /* One lump more or less at the borders of a second */
+                assert_near(pagecache_rate_get(&rate, T0 + t), 1000000,
+                            1 + every[i] * 100 / 850);
+            }
+        }
+    }
+}
+
+/* Only the last second counts. */
+static void test_rate_changes(void)
+{
+    PagecacheRate rate = { 0 };
+
+    flow(&rate, T0, T0 + 5000, 10, 100 * 1000);
+    assert_near(pagecache_rate_get(&rate, T0 + 5000), 10000000, 2);
+    flow(&rate, T0 + 5000, T0 + 6100, 10, 1000);
+    assert_near(pagecache_rate_get(&rate, T0 + 6100), 100000, 2);
+}
+
+static void test_rate_dies_away(void)
+{
+    PagecacheRate rate = { 0 };
+    uint64_t last, now;
+    int64_t t;
+
+    flow(&rate, T0, T0 + 2000, 10, 10000);
+    last = pagecache_rate_get(&rate, T0 + 2000);
+    for (t = 2000; t < 3200; t += 10) {
+        now = pagecache_rate_get(&rate, T0 + t);
+        /* A slot that drops out takes time with it: up by a slot at most */
+        g_assert_cmpuint(now, <=, last + last / 7);
+        last = now;
+    }
+    g_assert_cmpuint(last, ==, 0);
+    g_assert_cmpuint(pagecache_rate_get(&rate, T0 + 1000000000), ==, 0);
+}
+
+/* What is added after a pause does not meet what was there before. */
+static void test_rate_clock_jumps(void)
+{
+    static const int64_t jumps[] = {
+        PAGECACHE_RATE_SLOT_MS, 7 * PAGECACHE_RATE_SLOT_MS,
+        8 * PAGECACHE_RATE_SLOT_MS, 9 * PAGECACHE_RATE_SLOT_MS,
+        3600 * 1000, INT64_C(1) << 40,
+    };
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(jumps); i++) {
+        int64_t t = T0 + 2000 + jumps[i];
+        PagecacheRate rate = { 0 };
+        uint64_t got;
+
+        flow(&rate, T0, T0 + 2000, 10, 10000);
+        pagecache_rate_add(&rate, t, 5000);
+        got = pagecache_rate_get(&rate, t);
+        /* 7 to 8 slots are looked at; the jump's time brought nothing. */
+        g_assert_cmpint(got, <=, MAX(LONGEST - jumps[i], 0) * 1000000 /
+                                 SHORTEST + 16000);
+        g_assert_cmpint(got, >=, MAX(SHORTEST - jumps[i], 0) * 1000000 /
+                                 LONGEST);
+        if (jumps[i] >= 8 * PAGECACHE_RATE_SLOT_MS) {
+            /* All of it is gone but the newest, over 7 to 8 slots. */
+            assert_near(got, 5000, 15);
+        }
+    }
+}
+
+/* A clock that starts at 0 is no reason to know nothing for ever. */
+static void test_rate_clock_from_zero(void)
+{
+    PagecacheRate rate = { 0 };
+
+    flow(&rate, 0, 500, 10, 10000);
+    assert_near(pagecache_rate_get(&rate, 500), 1000000, 2);
+    flow(&rate, 500, 3000, 10, 10000);
+    assert_near(pagecache_rate_get(&rate, 3000), 1000000, 2);
+}
+
+static void test_rate_large(void)
+{
+    PagecacheRate rate = { 0 };
+
+    /* 1 TB/s */
+    flow(&rate, T0, T0 + 2000, 1, UINT64_C(1000000000));
+    assert_near(pagecache_rate_get(&rate, T0 + 2000),
+                UINT64_C(1000000000000), 1);
+}
+
+static void test_rate_zero_bytes(void)
+{
+    PagecacheRate rate = { 0 };
+
+    flow(&rate, T0, T0 + 2000, 10, 0);
+    g_assert_cmpuint(pagecache_rate_get(&rate, T0 + 2000), ==, 0);
+}
+
+/* --- the window --- */
+
+/* A storage wire that is given as much as the window allows, turn by turn */
+typedef struct Wire {
+    PagecachePace pace;
+    GQueue offers;              /* of Offer, oldest first */
+    uint64_t in_flight;
+    uint64_t done;              /* bytes, of all time */
+    int64_t now;
+} Wire;
+
+typedef struct Offer {
+    uint64_t bytes;
+    int64_t at;
+} Offer;
+
+#define OFFER_BYTES (1 * MiB)
+
+static void wire_read(Wire *w, uint64_t budget)
+{
+    Offer *o;
+
+    while (budget && (o = g_queue_peek_head(&w->offers))) {
+        uint64_t n = MIN(o->bytes, budget);
+
+        pagecache_pace_reported(&w->pace, w->now, n, w->now - o->at);
+        w->in_flight -= n;
+        w->done += n;
+        budget -= n;
+        o->bytes -= n;
+        if (!o->bytes) {
+            g_free(g_queue_pop_head(&w->offers));
+        }
+    }
+}
+
+/* For @ms, at @rate bytes/s.  Returns the bytes that were reported. */
+static uint64_t wire_run(Wire *w, int64_t ms, uint64_t rate, int64_t turn)
+{
+    uint64_t before = w->done;
+    int64_t end;
+
+    for (end = w->now + ms; w->now < end; w->now += turn) {
+        wire_read(w, rate * turn / 1000);
+        while (w->in_flight < pagecache_pace_window(&w->pace)) {
+            Offer *o = g_new(Offer, 1);
+
+            *o = (Offer) { .bytes = OFFER_BYTES, .at = w->now };
+            g_queue_push_tail(&w->offers, o);
+            w->in_flight += OFFER_BYTES;
+        }
+    }
+    return w->done - before;
+}
+
+static void wire_end(Wire *w)
+{
+    g_queue_clear_full(&w->offers, g_free);
+}
+
+static void test_window_first(void)
+{
+    PagecachePace pace = { 0 };
+
+    g_assert_cmpuint(pagecache_pace_window(&pace), ==, PAGECACHE_WINDOW_MIN);
+}
+
+/* The window grows until the wire is what limits, for all sensible wires. */
+static void test_window_growth(void)
+{
+    static const int64_t turns[] = { 20, 50, 100 };
+    uint64_t rate;
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(turns); i++) {
+        for (rate = 1000 * 1000; rate < 10 * GiB; rate *= 3) {
+            Wire w = { .now = T0 };
+
+            wire_run(&w, 1000, rate, turns[i]);
+            assert_near(wire_run(&w, 2000, rate, turns[i]), 2 * rate, 2);
+            /* ...and not much more than that is in flight */
+            g_assert_cmpuint(w.in_flight, <=,
+                             MAX(PAGECACHE_WINDOW_MIN, rate * 7 / 10) +
+                             OFFER_BYTES);
+            wire_end(&w);
+        }
+    }
+}
+
+/* A wire that becomes slow is not given what a fast one was. */
+static void test_window_shrinks(void)
+{
+    uint64_t rate;
+
+    for (rate = 100 * MiB; rate < 4 * GiB; rate *= 4) {
+        Wire w = { .now = T0 };
+
+        wire_run(&w, 3000, rate, 50);
+        wire_run(&w, 6000, rate / 10, 50);
+        g_assert_cmpuint(pagecache_pace_window(&w.pace), <=,
+                         MAX(PAGECACHE_WINDOW_MIN, rate / 10 * 7 / 10));
+        wire_end(&w);
+    }
+}
+
+static void test_window_never_below_min(void)
+{
+    Wire w = { .now = T0 };
+
+    wire_run(&w, 5000, 1000 * MiB, 50);
+    wire_run(&w, 60000, 100 * 1000, 50);
+    g_assert_cmpuint(pagecache_pace_window(&w.pace), ==, PAGECACHE_WINDOW_MIN);
+    wire_end(&w);
+}
+
+/* --- the channel --- */
+
+static void test_channel_counts(void)
+{
+    PagecachePace pace = { 0 };
+    uint64_t total = 5 * GiB;
+    int64_t t;
+
+    /* What went before is none of its business. */
+    for (t = 0; t < 2000; t += 50, total += 50 * 1000) {
+        pagecache_pace_channel(&pace, T0 + t, total);
+    }
+    assert_near(pagecache_rate_get(&pace.channel, T0 + 2000), 1000000, 8);
+    /* The count starts anew (another migration): no huge jump */
+    for (t = 2000, total = 0; t < 4000; t += 50, total += 50 * 1000) {
+        pagecache_pace_channel(&pace, T0 + t, total);
+    }
+    assert_near(pagecache_rate_get(&pace.channel, T0 + 4000), 1000000, 8);
+}
+
+static void test_channel_share(void)
+{
+    PagecachePace pace = { 0 };
+    uint64_t low, chunk;
+
+    pagecache_pace_channel_share(&pace, T0, &low, &chunk);
+    g_assert_cmpuint(low, ==, PAGECACHE_CHANNEL_MIN / 2);
+    g_assert_cmpuint(chunk, ==, PAGECACHE_CHANNEL_MIN);
+
+    flow(&pace.channel, T0, T0 + 2000, 10, 10000000);   /* 1 GB/s */
+    pagecache_pace_channel_share(&pace, T0 + 2000, &low, &chunk);
+    assert_near(low, UINT64_C(1000000) * PAGECACHE_CHANNEL_LOW_MS, 2);
+    assert_near(chunk, UINT64_C(1000000) * PAGECACHE_CHANNEL_CHUNK_MS, 2);
+    g_assert_cmpuint(low, <, chunk);
+}
+
+/* --- the end --- */
+
+static void test_tail_unknown(void)
+{
+    PagecachePace pace = { 0 };
+
+    g_assert_cmpuint(pagecache_pace_tail_share(&pace, T0, GiB, 0), ==, 0);
+    flow(&pace.storage, T0, T0 + 2000, 10, 10000);
+    g_assert_cmpuint(pagecache_pace_tail_share(&pace, T0 + 2000, GiB, 0),
+                     ==, 0);
+}
+
+static void test_tail_share(void)
+{
+    PagecachePace pace = { 0 };
+    int64_t t = T0 + 2000;
+
+    flow(&pace.storage, T0, t, 10, 30000);      /* 3 MB/s */
+    flow(&pace.channel, T0, t, 10, 10000);      /* 1 MB/s */
+    /* A quarter of it takes both as long. */
+    assert_near(pagecache_pace_tail_share(&pace, t, 4000000, 0), 1000000, 1);
+    /* (1 + 0.5) s on the channel, (6 - 1.5) / 3 s on the storage wire */
+    assert_near(pagecache_pace_tail_share(&pace, t, 6000000, 0), 1500000, 1);
+    assert_near(pagecache_pace_tail_share(&pace, t, 6000000, 1000000),
+                750000, 1);
+    /* The channel is the one that ends last. */
+    g_assert_cmpuint(pagecache_pace_tail_share(&pace, t, 3000000, 1100000),
+                     ==, 0);
+    g_assert_cmpuint(pagecache_pace_tail_share(&pace, t, 0, 0), ==, 0);
+    g_assert_cmpuint(pagecache_pace_tail_share(&pace, t, 0, GiB), ==, 0);
+}
+
+/* Whatever the rates are, there is no more to take than there is. */
+static void test_tail_bounds(void)
+{
+    int i;
+
+    for (i = 0; i < 2000; i++) {
+        PagecachePace pace = { 0 };
+        uint64_t in_flight = (uint64_t)g_test_rand_int_range(0, G_MAXINT)
+                             << g_test_rand_int_range(0, 12);
+        uint64_t todo = (uint64_t)g_test_rand_int_range(0, G_MAXINT)
+                        << g_test_rand_int_range(0, 12);
+        uint64_t share;
+
+        flow(&pace.storage, T0, T0 + 1000, 50,
+             g_test_rand_int_range(0, 1 << g_test_rand_int_range(1, 30)));
+        flow(&pace.channel, T0, T0 + 1000, 50,
+             g_test_rand_int_range(0, 1 << g_test_rand_int_range(1, 30)));
+        share = pagecache_pace_tail_share(&pace, T0 + 1000, in_flight, todo);
+        g_assert_cmpuint(share, <=, in_flight);
+    }
+}
+
+/* --- patience --- */
+
+static void test_patience(void)
+{
+    PagecachePace pace = { 0 };
+    int i;
+
+    g_assert_cmpint(pagecache_pace_patience(&pace), ==, 1000);
+    pagecache_pace_reported(&pace, T0, 4096, 300);
+    g_assert_cmpint(pagecache_pace_patience(&pace), ==, 600);
+    /* One late report does not change the custom. */
+    pagecache_pace_reported(&pace, T0, 4096, 1900);
+    g_assert_cmpint(pagecache_pace_patience(&pace), ==, 800);
+    for (i = 0; i < 100; i++) {
+        pagecache_pace_reported(&pace, T0, 4096, 500);
+    }
+    assert_near(pagecache_pace_patience(&pace), 1000, 1);
+    /* Fast storage is given some time nevertheless. */
+    for (i = 0; i < 100; i++) {
+        pagecache_pace_reported(&pace, T0, 4096, 2);
+    }
+    g_assert_cmpint(pagecache_pace_patience(&pace), ==, 200);
+}
+
+/* Reports within the same millisecond are known to be fast, not unknown. */
+static void test_patience_of_no_time(void)
+{
+    PagecachePace pace = { 0 };
+    int i;
+
+    for (i = 0; i < 20000; i++) {
+        pagecache_pace_reported(&pace, T0, 4096, 0);
+        g_assert_cmpint(pagecache_pace_patience(&pace), ==, 200);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/pagecache/pace/rate/unknown", test_rate_unknown);
+    g_test_add_func("/pagecache/pace/rate/constant", test_rate_constant);
+    g_test_add_func("/pagecache/pace/rate/changes", test_rate_changes);
+    g_test_add_func("/pagecache/pace/rate/dies-away", test_rate_dies_away);
+    g_test_add_func("/pagecache/pace/rate/clock-jumps", test_rate_clock_jumps);
+    g_test_add_func("/pagecache/pace/rate/clock-from-zero",
+                    test_rate_clock_from_zero);
+    g_test_add_func("/pagecache/pace/rate/large", test_rate_large);
+    g_test_add_func("/pagecache/pace/rate/zero-bytes", test_rate_zero_bytes);
+    g_test_add_func("/pagecache/pace/window/first", test_window_first);
+    g_test_add_func("/pagecache/pace/window/growth", test_window_growth);
+    g_test_add_func("/pagecache/pace/window/shrinks", test_window_shrinks);
+    g_test_add_func("/pagecache/pace/window/never-below-min",
+                    test_window_never_below_min);
+    g_test_add_func("/pagecache/pace/channel/counts", test_channel_counts);
+    g_test_add_func("/pagecache/pace/channel/share", test_channel_share);
+    g_test_add_func("/pagecache/pace/tail/unknown", test_tail_unknown);
+    g_test_add_func("/pagecache/pace/tail/share", test_tail_share);
+    g_test_add_func("/pagecache/pace/tail/bounds", test_tail_bounds);
+    g_test_add_func("/pagecache/pace/patience", test_patience);
+    g_test_add_func("/pagecache/pace/patience/of-no-time",
+                    test_patience_of_no_time);
+    return g_test_run();
+}
