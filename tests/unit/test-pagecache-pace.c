@@ -287,6 +287,8 @@ static void test_channel_counts(void)
     /* The count starts anew (another migration): no huge jump */
     for (t = 2000, total = 0; t < 4000; t += 50, total += 50 * 1000) {
         pagecache_pace_channel(&pace, T0 + t, total);
+        g_assert_cmpuint(pagecache_rate_get(&pace.channel, T0 + t), <,
+                         1200000);
     }
     assert_near(pagecache_rate_get(&pace.channel, T0 + 4000), 1000000, 8);
 }
