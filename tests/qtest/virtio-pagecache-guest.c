@@ -6,7 +6,11 @@
  */
 
 #include "qemu/osdep.h"
+#include <glib/gstdio.h>
 #include "qemu/bswap.h"
+#include "migration/migration-qmp.h"
+#include "migration/migration-util.h"
+#include "qobject/qdict.h"
 #include "virtio-pagecache-guest.h"
 
 static char *machine(const char *args)
@@ -257,4 +261,154 @@ void pcguest_sync(PcGuest *g)
     struct virtio_pagecache_disk disk;
 
     pcguest_get_disk(g, UINT32_MAX, &disk);
+}
+
+uint32_t pcguest_find_disk(PcGuest *g, const char *serial,
+                           struct virtio_pagecache_disk *disk)
+{
+    uint32_t i;
+
+    for (i = 0; i < 32; i++) {
+        if (pcguest_get_disk(g, i, disk) == VIRTIO_PAGECACHE_S_OK &&
+            !strncmp((char *)disk->serial, serial, sizeof(disk->serial))) {
+            return i;
+        }
+    }
+    g_test_message("no disk with serial '%s'", serial);
+    g_assert_not_reached();
+}
+
+/* --- a pair of hosts --- */
+
+static QTestState *new_destination(PcPair *p)
+{
+    QTestState *dst = pcguest_incoming(p->args, "defer");
+
+    migrate_set_capability(dst, "skip-pagecache", true);
+    /* a cancelled migration is not the end of it */
+    qtest_qmp_assert_success(dst, "{ 'execute': 'migrate-incoming',"
+                             " 'arguments': { 'uri': %s,"
+                             " 'exit-on-error': false } }", p->uri);
+    return dst;
+}
+
+PcPair *pair_new(const char *args)
+{
+    PcPair *p = g_new0(PcPair, 1);
+    g_autofree char *disk = NULL;
+    int fd;
+
+    p->dir = g_dir_make_tmp("virtio-pagecache-test-XXXXXX", NULL);
+    g_assert_nonnull(p->dir);
+    p->uri = g_strdup_printf("unix:%s/migrate", p->dir);
+    disk = g_strdup_printf("%s/disk", p->dir);
+    fd = open(disk, O_CREAT | O_RDWR, 0600);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, DISK_SECTORS * 512), ==, 0);
+    close(fd);
+    p->args = g_strdup_printf(
+        "-blockdev file,node-name=disk0,filename=%s "
+        "-device virtio-blk-pci,id=blk0,drive=disk0,serial=first,addr=0x5 %s",
+        disk, args);
+    p->g = pcguest_new(p->args);
+    qtest_memset(p->g->qts, FILL_START, 0x5a, FILL_END - FILL_START);
+    return p;
+}
+
+void pair_free(PcPair *p)
+{
+    g_autofree char *disk = g_strdup_printf("%s/disk", p->dir);
+    g_autofree char *sock = g_strdup_printf("%s/migrate", p->dir);
+
+    if (p->g) {
+        pcguest_free(p->g);
+    }
+    if (p->dst) {
+        qtest_quit(p->dst);
+    }
+    unlink(disk);
+    unlink(sock);
+    g_rmdir(p->dir);
+    g_free(p->args);
+    g_free(p->uri);
+    g_free(p->dir);
+    g_free(p);
+}
+
+void pair_set_bandwidth(PcPair *p, long long bytes_per_second)
+{
+    migrate_set_parameter_int(p->g->qts, "max-bandwidth", bytes_per_second);
+}
+
+void pair_migrate(PcPair *p)
+{
+    p->dst = new_destination(p);
+    migrate_set_capability(p->g->qts, "skip-pagecache", true);
+    pair_set_bandwidth(p, SLOW_BANDWIDTH);
+    migrate_qmp(p->g->qts, p->dst, p->uri, NULL, "{}");
+}
+
+uint32_t pair_collect(PcPair *p)
+{
+    uint32_t epoch;
+
+    pair_migrate(p);
+    epoch = pcguest_wait_epoch(p->g);
+    g_assert_cmpuint(epoch, !=, 0);
+    return epoch;
+}
+
+void pair_cancel(PcPair *p)
+{
+    qtest_qmp_assert_success(p->g->qts, "{ 'execute': 'migrate_cancel' }");
+    wait_for_migration_status(p->g->qts, "cancelled", NULL);
+    qtest_quit(p->dst);
+    p->dst = NULL;
+}
+
+void pair_finish(PcPair *p)
+{
+    PcGuest *src = p->g;
+
+    pair_set_bandwidth(p, 0);
+    wait_for_migration_complete(src->qts);
+    wait_for_migration_complete(p->dst);
+    p->g = pcguest_arrived(src, p->dst);
+    p->dst = NULL;
+    pcguest_free(src);
+}
+
+int64_t pair_figure(PcPair *p, const char *name)
+{
+    QDict *rsp = migrate_query(p->g->qts);
+    QDict *info = qdict_get_qdict(rsp, "pagecache");
+    int64_t n;
+
+    g_assert_nonnull(info);
+    n = qdict_get_try_int(info, name, -1);
+    qobject_unref(rsp);
+    return n;
+}
+
+void pair_wait_figure(PcPair *p, const char *name, int64_t want)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+    int64_t n;
+
+    while ((n = pair_figure(p, name)) != want) {
+        if (g_get_monotonic_time() > end) {
+            g_test_message("%s", name);
+            g_assert_cmpint(n, ==, want);
+        }
+        g_usleep(10 * 1000);
+    }
+}
+
+void pair_assert_sane(PcPair *p)
+{
+    struct virtio_pagecache_disk disk;
+
+    pcguest_probe(p->g);
+    pcguest_find_disk(p->g, "first", &disk);
+    g_assert_cmpuint(disk.capacity, ==, DISK_SECTORS);
 }

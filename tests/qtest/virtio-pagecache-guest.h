@@ -79,7 +79,52 @@ void pcguest_send_end(PcGuest *g, uint32_t epoch, uint32_t status);
 /* GET_DISK.  Returns the status; *@disk is in host byte order. */
 uint32_t pcguest_get_disk(PcGuest *g, uint32_t index,
                           struct virtio_pagecache_disk *disk);
+/* The index of the disk with @serial; *@disk is its entry. */
+uint32_t pcguest_find_disk(PcGuest *g, const char *serial,
+                           struct virtio_pagecache_disk *disk);
 /* Goes to the device and back: whatever it had to do before is done then */
 void pcguest_sync(PcGuest *g);
+
+/*
+ * Two hosts: a VM and where it migrates to.  The VM has a virtio-blk disk
+ * (blk0, serial "first", DISK_SECTORS), and nothing but 0x5a in its memory
+ * from FILL_START to FILL_END.  Collections are real ones: a migration with
+ * skip-pagecache wants them, and goes so slowly that it is under way for as
+ * long as a test needs it.
+ */
+#define DISK_SECTORS        (16 * 2048)
+#define FILL_START          (1 * 1024 * 1024)
+#define FILL_END            (16 * 1024 * 1024)
+#define SLOW_BANDWIDTH      (64 * 1024)     /* bytes per second */
+#define MAX_HINTS           1024            /* what the device offers */
+
+typedef struct PcPair {
+    char *dir;
+    char *uri;
+    char *args;
+    PcGuest *g;
+    QTestState *dst;                /* NULL: none under way */
+} PcPair;
+
+PcPair *pair_new(const char *args);
+void pair_free(PcPair *p);
+
+/* Begins a migration to a new destination. */
+void pair_migrate(PcPair *p);
+/* ... and returns the epoch of the collection that the driver is asked for */
+uint32_t pair_collect(PcPair *p);
+/* 0: as fast as possible */
+void pair_set_bandwidth(PcPair *p, long long bytes_per_second);
+void pair_cancel(PcPair *p);
+/* Lets the migration end.  p->g is at the destination from then on. */
+void pair_finish(PcPair *p);
+
+/* A figure of query-migrate's statistics, -1 if it is not there */
+int64_t pair_figure(PcPair *p, const char *name);
+/* Waits for it: the migration thread publishes them when it comes by. */
+void pair_wait_figure(PcPair *p, const char *name, int64_t want);
+
+/* Still the device that it should be: goes through a reset, and answers */
+void pair_assert_sane(PcPair *p);
 
 #endif

@@ -18,6 +18,7 @@
 #include "hw/virtio/virtio.h"
 #include "migration/pagecache.h"
 #include "qom/object.h"
+#include "standard-headers/linux/virtio_pagecache.h"
 
 #define TYPE_VIRTIO_PAGECACHE "virtio-pagecache-device"
 OBJECT_DECLARE_SIMPLE_TYPE(VirtIOPagecache, VIRTIO_PAGECACHE)
@@ -56,5 +57,12 @@ struct VirtIOPagecache {
     PagecacheHint *hints;
     size_t nhints;
 };
+
+/*
+ * Fills in all of *@answer (zeroed by the caller) but its status, which is
+ * returned.  BQL; pagecache_disks_refresh() was called in the same section.
+ */
+uint32_t virtio_pagecache_get_disk(uint32_t index,
+                                   struct virtio_pagecache_disk *answer);
 
 #endif

@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest testcases for virtio-pagecache: a hostile driver
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Whatever the guest does, QEMU goes on, the migration ends, and a reset
+ * makes the device usable again.
+ */
+
+#include "qemu/osdep.h"
+#include <signal.h>
+#include "qemu/bswap.h"
+#include "migration/migration-qmp.h"
+#include "migration/migration-util.h"
+#include "qobject/qdict.h"
+#include "virtio-pagecache-guest.h"
+
+#define FLOOD           128                     /* buffers at a time */
+
+/* --- requests --- */
+
+static uint32_t raw_request(PcGuest *g, uint32_t type, uint32_t out,
+                            uint32_t in, uint32_t *status)
+{
+    uint32_t req[4] = { cpu_to_le32(type) };
+    uint32_t used;
+
+    qtest_memwrite(g->qts, g->msg, req, sizeof(req));
+    qtest_memset(g->qts, g->msg + out, 0xaa, 256);
+    pcguest_put(g, g->ctrl, g->msg, out, in);
+    used = pcguest_wait(g, g->ctrl);
+    *status = qtest_readl(g->qts, g->msg + out);
+    /* nothing behind what it says that it wrote */
+    g_assert_cmphex(qtest_readb(g->qts, g->msg + out + used), ==, 0xaa);
+    return used;
+}
+
+static void test_bad_requests(void)
+{
+    PcPair *p = pair_new("");
+    PcGuest *g = p->g;
+    const uint32_t answer = sizeof(struct virtio_pagecache_disk);
+    uint32_t status;
+
+    pcguest_probe(g);
+    /* the right one; more room than is needed */
+    g_assert_cmpuint(raw_request(g, 0, 8, answer, &status), ==, answer);
+    g_assert_cmpuint(status, ==, VIRTIO_PAGECACHE_S_OK);
+    g_assert_cmpuint(raw_request(g, 0, 8, answer + 40, &status), ==, answer);
+    g_assert_cmpuint(status, ==, VIRTIO_PAGECACHE_S_OK);
+
+    /* unknown type */
+    g_assert_cmpuint(raw_request(g, 1, 8, answer, &status), ==, 4);
+    g_assert_cmpuint(status, ==, VIRTIO_PAGECACHE_S_BADREQ);
+    g_assert_cmpuint(raw_request(g, UINT32_MAX, 8, answer, &status), ==, 4);
+    g_assert_cmpuint(status, ==, VIRTIO_PAGECACHE_S_BADREQ);
+    /* request too short, too long, not there */
+    g_assert_cmpuint(raw_request(g, 0, 7, answer, &status), ==, 4);
+    g_assert_cmpuint(status, ==, VIRTIO_PAGECACHE_S_BADREQ);
+    g_assert_cmpuint(raw_request(g, 0, 12, answer, &status), ==, 4);
+    g_assert_cmpuint(status, ==, VIRTIO_PAGECACHE_S_BADREQ);
+    g_assert_cmpuint(raw_request(g, 0, 0, answer, &status), ==, 4);
+    g_assert_cmpuint(status, ==, VIRTIO_PAGECACHE_S_BADREQ);
+    /* answer too short, down to none */
+    g_assert_cmpuint(raw_request(g, 0, 8, answer - 1, &status), ==, 4);
+    g_assert_cmpuint(status, ==, VIRTIO_PAGECACHE_S_BADREQ);
+    g_assert_cmpuint(raw_request(g, 0, 8, 4, &status), ==, 4);
+    g_assert_cmpuint(status, ==, VIRTIO_PAGECACHE_S_BADREQ);
+    g_assert_cmpuint(raw_request(g, 0, 8, 1, &status), ==, 1);
+    g_assert_cmpuint(raw_request(g, 0, 8, 0, &status), ==, 0);
+
+    pair_assert_sane(p);
+    pair_free(p);
+}
+
+/* A request in one-byte pieces, its answer in two parts */
+static void test_split_request(void)
+{
+    PcPair *p = pair_new("");
+    PcGuest *g = p->g;
+    const uint32_t answer = sizeof(struct virtio_pagecache_disk);
+    struct virtio_pagecache_disk disk;
+    uint32_t head, i;
+
+    pcguest_probe(g);
+    qtest_memset(g->qts, g->msg, 0, 8);
+    head = g->ctrl->free_head;
+    for (i = 0; i < 8; i++) {
+        qvirtqueue_add(g->qts, g->ctrl, g->msg + i, 1, false, true);
+    }
+    qvirtqueue_add(g->qts, g->ctrl, g->msg + 0x1001, 5, true, true);
+    qvirtqueue_add(g->qts, g->ctrl, g->msg + 0x1006, answer - 5, true, false);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, g->ctrl, head);
+    g_assert_cmpuint(pcguest_wait(g, g->ctrl), ==, answer);
+    qtest_memread(g->qts, g->msg + 0x1001, &disk, answer);
+    g_assert_cmpuint(le32_to_cpu(disk.status), ==, VIRTIO_PAGECACHE_S_OK);
+    g_assert_cmpuint(le64_to_cpu(disk.capacity), ==, DISK_SECTORS);
+    pair_free(p);
+}
+
+/* --- messages --- */
+
+static void test_unwanted(void)
+{
+    PcPair *p = pair_new("");
+    int i;
+
+    pcguest_probe(p->g);
+    for (i = 0; i < 3; i++) {
+        pcguest_send_hint(p->g, i, FILL_START, 0, 1, 0);
+        pcguest_send_end(p->g, i, VIRTIO_PAGECACHE_END_OK);
+        pcguest_send(p->g, 77, i, 99, NULL, 3);
+    }
+    for (i = 0; i < FLOOD; i++) {
+        pcguest_put(p->g, p->g->hint, p->g->msg, 40, 0);
+    }
+    for (i = 0; i < FLOOD; i++) {
+        pcguest_wait(p->g, p->g->hint);
+    }
+    g_assert_cmpuint(pcguest_epoch(p->g), ==, 0);
+    g_assert_false(pcguest_config_irq(p->g));
+    pair_assert_sane(p);
+    pair_free(p);
+}
+
+/* Messages without a valid shape: returned, counted, and that is all */
+static void test_bad_messages(void)
+{
+    static const struct {
+        const char *what;
+        uint32_t type, count;
+        int size;               /* of the payload; less than 0: header cut */
+    } bad[] = {
+        { "unknown type", 2, 1, 24 },
+        { "unknown type", UINT32_MAX, 1, 24 },
+        { "no hint", VIRTIO_PAGECACHE_MSG_HINTS, 0, 0 },
+        { "no hint, but bytes", VIRTIO_PAGECACHE_MSG_HINTS, 0, 24 },
+        { "count too large", VIRTIO_PAGECACHE_MSG_HINTS, 1025, 1025 * 24 },
+        { "count overflows", VIRTIO_PAGECACHE_MSG_HINTS, 0xaaaaaaab, 8 },
+        { "count overflows", VIRTIO_PAGECACHE_MSG_HINTS, UINT32_MAX, 24 },
+        { "more than counted", VIRTIO_PAGECACHE_MSG_HINTS, 1, 25 },
+        { "less than counted", VIRTIO_PAGECACHE_MSG_HINTS, 2, 47 },
+        { "longest and one more", VIRTIO_PAGECACHE_MSG_HINTS, 1024,
+          1024 * 24 + 1 },
+        { "only a header", VIRTIO_PAGECACHE_MSG_HINTS, 1, 0 },
+        { "half a header", VIRTIO_PAGECACHE_MSG_HINTS, 1, -8 },
+        { "a byte", VIRTIO_PAGECACHE_MSG_HINTS, 1, -15 },
+        { "END without record", VIRTIO_PAGECACHE_MSG_END, 1, 0 },
+        { "END too short", VIRTIO_PAGECACHE_MSG_END, 1, 39 },
+        { "END too long", VIRTIO_PAGECACHE_MSG_END, 1, 41 },
+        { "END twice", VIRTIO_PAGECACHE_MSG_END, 2, 80 },
+        { "END of none", VIRTIO_PAGECACHE_MSG_END, 0, 40 },
+    };
+    PcPair *p = pair_new("");
+    uint32_t epoch;
+    int i;
+
+    pcguest_probe(p->g);
+    epoch = pair_collect(p);
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        g_test_message("%s", bad[i].what);
+        pcguest_send(p->g, bad[i].type, epoch, bad[i].count, NULL,
+                     bad[i].size);
+        pair_wait_figure(p, "dropped-hints", i + 1);
+    }
+
+    g_test_message("END of unknown status");
+    pcguest_send_end(p->g, epoch, 2);
+    pair_wait_figure(p, "dropped-hints", i + 1);
+
+    g_test_message("part of it writable");
+    pcguest_put(p->g, p->g->hint, p->g->msg, 40, 4);
+    g_assert_cmpuint(pcguest_wait(p->g, p->g->hint), ==, 0);
+    pair_wait_figure(p, "dropped-hints", i + 2);
+
+    g_test_message("all of it writable");
+    pcguest_put(p->g, p->g->hint, p->g->msg, 0, 40);
+    g_assert_cmpuint(pcguest_wait(p->g, p->g->hint), ==, 0);
+    pair_wait_figure(p, "dropped-hints", i + 3);
+
+    g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 0);
+    pcguest_send_hint(p->g, epoch, FILL_START, 0, 5, 0);
+    pair_wait_figure(p, "hinted-pages", 5);
+
+    g_test_message("after the END record");
+    pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_PARTIAL);
+    pcguest_send_hint(p->g, epoch, FILL_START + 0x10000, 0, 5, 0);
+    pair_wait_figure(p, "dropped-hints", i + 4);
+    pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_OK);
+    pair_wait_figure(p, "dropped-hints", i + 5);
+    g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 5);
+
+    g_assert_cmpuint(pcguest_epoch(p->g), ==, epoch);
+    g_assert_false(pcguest_config_irq(p->g));
+    pair_cancel(p);
+    pair_free(p);
+}
+
+/* Hints of good shape that make no sense */
+static void test_bad_hints(void)
+{
+    static const struct virtio_pagecache_hint bad[] = {
+        { FILL_START, 0, 1, 1 },                /* no such disk */
+        { FILL_START, 0, 1, UINT32_MAX },
+        { FILL_START + 8, 0, 1, 0 },            /* misaligned */
+        { FILL_START, DISK_SECTORS, 1, 0 },     /* outside of the disk */
+        { FILL_START, DISK_SECTORS - 7, 1, 0 },
+        { FILL_START, UINT64_MAX, 1, 0 },
+        { FILL_START, UINT64_MAX - 7, 1, 0 },
+        { GUEST_RAM_MIB * 1048576ull, 0, 1, 0 },        /* outside of RAM */
+        { 0xfffffffffffff000ull, 0, 1, 0 },
+        { 0xfee00000, 0, 1, 0 },                /* the APIC */
+        { 0xfffff000, 0, 1, 0 },                /* the BIOS: read-only */
+        { FILL_START, 0, 0, 0 },                /* no page */
+    };
+    PcPair *p = pair_new("");
+    uint32_t epoch;
+    int i;
+
+    pcguest_probe(p->g);
+    epoch = pair_collect(p);
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        pcguest_send_hint(p->g, epoch, bad[i].addr, bad[i].sector,
+                          bad[i].npages, bad[i].disk);
+        pair_wait_figure(p, "dropped-hints", i + 1);
+    }
+    g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 0);
+    pcguest_send_hint(p->g, epoch, FILL_START, DISK_SECTORS - 8, 1, 0);
+    pair_wait_figure(p, "hinted-pages", 1);
+    g_assert_cmpint(pair_figure(p, "dropped-hints"), ==, i);
+
+    /* as many pages as there can be: the producer is given up */
+    pcguest_send_hint(p->g, epoch, FILL_START, 0, UINT32_MAX, 0);
+    pcguest_send_hint(p->g, epoch, FILL_START, 0, 1, 0);
+    g_assert_cmpuint(pcguest_wait_epoch(p->g), ==, 0);
+    g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 1);
+    pair_assert_sane(p);
+    pair_set_bandwidth(p, 0);
+    wait_for_migration_complete(p->g->qts);
+    pair_free(p);
+}
+
+/* Too much of anything ends the collection, and not the migration. */
+static void test_too_much(void)
+{
+    PcPair *p = pair_new("");
+    uint32_t epoch;
+    int i;
+
+    pcguest_probe(p->g);
+
+    g_test_message("bad messages");
+    epoch = pair_collect(p);
+    for (i = 0; i < 64; i++) {
+        pcguest_send(p->g, 2, epoch, 1, NULL, 24);
+    }
+    g_assert_cmpuint(pcguest_epoch(p->g), ==, epoch);
+    pcguest_send(p->g, 2, epoch, 1, NULL, 24);
+    g_assert_cmpuint(pcguest_wait_epoch(p->g), ==, 0);
+    pair_wait_figure(p, "dropped-hints", 65);
+    pcguest_send_hint(p->g, epoch, FILL_START, 0, 1, 0);
+    g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 0);
+    /* no second interrupt: it knows already */
+    pair_cancel(p);
+    pcguest_sync(p->g);
+    g_assert_false(pcguest_config_irq(p->g));
+
+    g_test_message("messages of other epochs");
+    epoch = pair_collect(p);
+    for (i = 0; i < 4 * 1024; i++) {
+        pcguest_send_end(p->g, epoch - 1, VIRTIO_PAGECACHE_END_OK);
+    }
+    g_assert_cmpuint(pcguest_epoch(p->g), ==, epoch);
+    pcguest_send_end(p->g, epoch - 1, VIRTIO_PAGECACHE_END_OK);
+    g_assert_cmpuint(pcguest_wait_epoch(p->g), ==, 0);
+    pair_cancel(p);
+
+    g_test_message("hints");
+    epoch = pair_collect(p);
+    /* twice the pages that the guest has are tolerated */
+    for (i = 0; i < 2; i++) {
+        pcguest_send_hint(p->g, epoch, 0, 0, GUEST_RAM_MIB * 256, 0);
+    }
+    for (i = 0; !pcguest_config_irq(p->g); i++) {
+        g_assert_cmpint(i, <, 16);
+        pcguest_send_hint(p->g, epoch, FILL_START, 0, 2048, 0);
+        pcguest_sync(p->g);
+    }
+    g_assert_cmpuint(pcguest_epoch(p->g), ==, 0);
+    pair_finish(p);
+    pair_free(p);
+}
+
+/* --- descriptors that violate virtio itself --- */
+
+static void desc_write(PcGuest *g, uint32_t i, uint64_t addr, uint32_t len,
+                       uint16_t flags, uint16_t next)
+{
+    struct vring_desc desc = {
+        .addr = cpu_to_le64(addr),
+        .len = cpu_to_le32(len),
+        .flags = cpu_to_le16(flags),
+        .next = cpu_to_le16(next),
+    };
+
+    qtest_memwrite(g->qts, g->hint->desc + i * sizeof(desc), &desc,
+                   sizeof(desc));
+}
+
+/* The buffer that begins with descriptor @head breaks the device. */
+static void assert_broken(PcPair *p, uint32_t head, const char *what)
+{
+    QVirtioDevice *vdev = &p->g->dev->vdev;
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    g_test_message("%s", what);
+    qvirtqueue_kick(p->g->qts, vdev, p->g->hint, head);
+    while (!(vdev->bus->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+    pair_assert_sane(p);
+}
+
+static void test_bad_descriptors(void)
+{
+    const uint16_t next = VRING_DESC_F_NEXT, write = VRING_DESC_F_WRITE;
+    PcPair *p = pair_new("");
+    PcGuest *g = p->g;
+    int wanted;
+
+    pcguest_probe(g);
+    for (wanted = 0; wanted < 2; wanted++) {
+        if (wanted) {
+            pair_collect(p);
+        }
+        desc_write(g, 0, g->msg, 40, next, 0);
+        assert_broken(p, 0, "a descriptor that is its own successor");
+
+        desc_write(g, 0, g->msg, 40, next, 1);
+        desc_write(g, 1, g->msg, 40, next, 0);
+        assert_broken(p, 0, "a loop of two");
+
+        desc_write(g, 0, g->msg, 40, next, g->hint->size);
+        assert_broken(p, 0, "a successor outside of the table");
+
+        desc_write(g, 0, g->msg, 0, 0, 0);
+        assert_broken(p, 0, "no bytes");
+
+        desc_write(g, 0, g->msg, 40, next | write, 1);
+        desc_write(g, 1, g->msg, 40, 0, 0);
+        assert_broken(p, 0, "readable after writable");
+
+        desc_write(g, 0, g->msg, 7, VRING_DESC_F_INDIRECT, 0);
+        assert_broken(p, 0, "an indirect table of an odd size");
+
+        assert_broken(p, g->hint->size, "a buffer outside of the table");
+        assert_broken(p, UINT16_MAX, "a buffer outside of the table");
+    }
+    pair_cancel(p);
+    pair_free(p);
+}
+
+/* Buffers that are not RAM, or all of it, may be read or refused. */
+static void test_odd_buffers(void)
+{
+    static const struct { uint64_t addr; uint32_t len; } odd[] = {
+        { 0xfee00000, 40 },                     /* APIC */
+        { 0xfffffffffffff000ull, 40 },
+        { 0xfffffffffffffff0ull, 40 },
+        { GUEST_RAM_MIB * 1048576ull - 20, 40 },
+        { GUEST_RAM_MIB * 1048576ull, 4096 },
+        { 0, UINT32_MAX },
+        { FILL_START, GUEST_RAM_MIB * 1048576 },
+        { 0xa0000, 0x20000 },
+    };
+    PcPair *p = pair_new("");
+    PcGuest *g = p->g;
+    gint64 end;
+    int i;
+
+    pcguest_probe(g);
+    pair_collect(p);
+    for (i = 0; i < ARRAY_SIZE(odd); i++) {
+        QVirtioDevice *vdev = &g->dev->vdev;
+
+        g_test_message("%" PRIx64 " %x", odd[i].addr, odd[i].len);
+        desc_write(g, 0, odd[i].addr, odd[i].len, 0, 0);
+        qvirtqueue_kick(g->qts, vdev, g->hint, 0);
+        end = g_get_monotonic_time() + TIMEOUT_US;
+        while (!pcguest_get(g, g->hint, NULL) &&
+               !(vdev->bus->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+        }
+        pair_assert_sane(p);
+    }
+    g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 0);
+
+    /* the device's own registers, as a message */
+    desc_write(g, 0, g->dev->bar.addr, 4096, 0, 0);
+    qvirtqueue_kick(g->qts, &g->dev->vdev, g->hint, 0);
+    pcguest_sync(g);
+    pair_assert_sane(p);
+    pair_cancel(p);
+    pair_free(p);
+}
+
+/* --- pace --- */
+
+/* The queue is never empty.  The monitor answers all the same. */
+static void test_never_empty(void)
+{
+    PcPair *p = pair_new("");
+    PcGuest *g = p->g;
+    struct virtio_pagecache_hdr hdr = {
+        .count = cpu_to_le32(1),
+    };
+    uint32_t out = 0, epoch, sent = 0;
+    gint64 slowest = 0, end;
+    int round;
+
+    pcguest_probe(g);
+    epoch = pair_collect(p);
+    for (round = 0; round < 2; round++) {
+        /* first of the wanted epoch and bad, then unwanted */
+        hdr.epoch = cpu_to_le32(round ? 0 : epoch);
+        qtest_memwrite(g->qts, g->msg, &hdr, sizeof(hdr));
+        end = g_get_monotonic_time() + 2 * G_USEC_PER_SEC;
+        while (g_get_monotonic_time() < end) {
+            gint64 start;
+
+            while (out < FLOOD) {
+                pcguest_put(g, g->hint, g->msg, 40, 0);
+                out++;
+                sent++;
+            }
+            start = g_get_monotonic_time();
+            qtest_qmp_assert_success(g->qts, "{ 'execute': 'query-status' }");
+            slowest = MAX(slowest, g_get_monotonic_time() - start);
+            while (pcguest_get(g, g->hint, NULL)) {
+                out--;
+            }
+        }
+    }
+    g_test_message("%u messages, slowest answer of the monitor %" PRId64 " us",
+                   sent, (int64_t)slowest);
+    g_assert_cmpuint(sent, >, 2 * FLOOD);
+    g_assert_cmpint(slowest, <, G_USEC_PER_SEC);
+    while (out) {
+        pcguest_wait(g, g->hint);
+        out--;
+    }
+    pair_cancel(p);
+    pair_free(p);
+}
+
+static int64_t ram_transferred(PcPair *p)
+{
+    QDict *rsp = migrate_query(p->g->qts);
+    int64_t n = qdict_get_int(qdict_get_qdict(rsp, "ram"), "transferred");
+
+    qobject_unref(rsp);
+    return n;
+}
+
+/*
+ * The migration does not get on (its destination is frozen) and takes no more
+ * hints: buffers wait in the queue, and are served later.
+ */
+static void test_busy(void)
+{
+    PcPair *p = pair_new("-m 1024");
+    PcGuest *g = p->g;
+    struct virtio_pagecache_hint many[MAX_HINTS];
+    const int64_t hints = (256 + FLOOD) * MAX_HINTS;
+    uint32_t epoch, sent = 0, back = 0;
+    int64_t transferred;
+    gint64 end;
+    int i;
+
+    for (i = 0; i < MAX_HINTS; i++) {
+        many[i] = (struct virtio_pagecache_hint) {
+            /* these pages are zero and so are never asked of the disk */
+            .addr = cpu_to_le64(2 * FILL_END + i * 0x1000ull),
+            .sector = cpu_to_le64(i * 8),
+            .npages = cpu_to_le32(1),
+        };
+    }
+    pcguest_probe(g);
+    epoch = pair_collect(p);
+    kill(qtest_pid(p->dst), SIGSTOP);
+    pair_set_bandwidth(p, 0);
+    do {
+        transferred = ram_transferred(p);
+        g_usleep(500 * 1000);
+    } while (transferred != ram_transferred(p));
+    /* its thread waits for the socket; it will have enough to do later */
+    pair_set_bandwidth(p, SLOW_BANDWIDTH);
+
+    pcguest_send(g, VIRTIO_PAGECACHE_MSG_HINTS, epoch, MAX_HINTS, many,
+                 sizeof(many));
+    sent = back = 1;
+    end = g_get_monotonic_time() + TIMEOUT_US;
+    while (sent < 256 + FLOOD) {
+        if (sent - back < FLOOD) {
+            pcguest_put(g, g->hint, g->msg, 16 + sizeof(many), 0);
+            sent++;
+        }
+        if (pcguest_get(g, g->hint, NULL)) {
+            back++;
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+    g_usleep(100 * 1000);
+    while (pcguest_get(g, g->hint, NULL)) {
+        back++;
+    }
+    /* the message that found no room is with the device, the rest is not */
+    g_test_message("%u of %u messages came back", back, sent);
+    g_assert_cmpuint(back, ==, 257);
+    g_assert_cmpuint(pcguest_epoch(g), ==, epoch);
+    pcguest_sync(g);
+
+    kill(qtest_pid(p->dst), SIGCONT);
+    while (back < sent) {
+        pcguest_wait(g, g->hint);
+        back++;
+    }
+    pair_wait_figure(p, "hinted-pages", hints);
+    g_assert_cmpuint(pcguest_epoch(g), ==, epoch);
+    pair_cancel(p);
+    pair_free(p);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("virtio-pagecache-hostile/bad-requests", test_bad_requests);
+    qtest_add_func("virtio-pagecache-hostile/split-request",
+                   test_split_request);
+    qtest_add_func("virtio-pagecache-hostile/unwanted", test_unwanted);
+    qtest_add_func("virtio-pagecache-hostile/bad-messages", test_bad_messages);
+    qtest_add_func("virtio-pagecache-hostile/bad-hints", test_bad_hints);
+    qtest_add_func("virtio-pagecache-hostile/too-much", test_too_much);
+    qtest_add_func("virtio-pagecache-hostile/bad-descriptors",
+                   test_bad_descriptors);
+    qtest_add_func("virtio-pagecache-hostile/odd-buffers", test_odd_buffers);
+    qtest_add_func("virtio-pagecache-hostile/never-empty", test_never_empty);
+    qtest_add_func("virtio-pagecache-hostile/busy", test_busy);
+
+    return g_test_run();
+}
