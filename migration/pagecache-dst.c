@@ -698,6 +698,11 @@ void pagecache_dst_claim_pages(RAMBlock *rb, const ram_addr_t *offsets,
 
 /* --- statistics --- */
 
+void pagecache_dst_forget(void)
+{
+    g_clear_pointer(&last_info, qapi_free_MigrationPagecacheInfo);
+}
+
 static void add_disk_info(MigrationPagecacheInfo *info, DstDisk *disk)
 {
     MigrationPagecacheDisk *out = g_new0(MigrationPagecacheDisk, 1);

@@ -93,6 +93,8 @@ int pagecache_dst_load(QEMUFile *f, void *opaque, int version_id);
 int pagecache_dst_cleanup(void *opaque);
 /* NULL if there is nothing to tell.  BQL. */
 MigrationPagecacheInfo *pagecache_dst_info(void);
+/* The guest goes out: nothing is to be told of how it came in.  BQL. */
+void pagecache_dst_forget(void);
 
 /* --- both --- */
 

@@ -124,6 +124,7 @@ static void record_state(bool known, bool active, const char *reason)
 
 void pagecache_src_reset(void)
 {
+    pagecache_dst_forget();
     qatomic_set(&proven_bytes, 0);
     record_state(migrate_skip_pagecache(), false,
                  "not a live migration to another QEMU");
