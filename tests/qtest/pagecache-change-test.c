@@ -268,8 +268,10 @@ static void test_duplicate_hints(void)
     pct_free(t);
 }
 
-/* Pages 0 to 15 rightly, 8 to 23 wrongly, 16 to 31 rightly again: the first
- * hint for a page is the one that counts. */
+/*
+ * Pages 0 to 15 rightly, 8 to 23 wrongly, 16 to 31 rightly again: the first
+ * hint for a page is the one that counts.
+ */
 static void test_overlapping_hints(void)
 {
     PcTest *t = pct_new_pair();
@@ -340,8 +342,10 @@ static void test_too_late_hint(void)
 
 /* --- the channel is faster --- */
 
-/* The destination reads @rate, and the channel does not switch over before
- * everything is there. */
+/*
+ * The destination reads at @rate, and the channel does not switch over before
+ * everything is there.
+ */
 static PcTest *slow_storage(const char *rate)
 {
     PcTest *t = pct_new();

@@ -28,14 +28,14 @@
 #define FRAME_END       3
 #define FRAME_HEADER    5               /* u8 type, u32 length of the body */
 
-#define OFFER_LEN       28              /* u32 disk, block, npages, u64 page,
-                                           sector */
+/* u32 disk, block, npages, u64 page, sector */
+#define OFFER_LEN       28
 #define DIGEST_LEN      16
 
 /* Return path */
 #define RP_REPORT       8               /* message type */
-#define REPORT_HEADER   16              /* u32 block, u64 page, u16 npages,
-                                           u8 status, u8 digest length */
+/* u32 block, u64 page, u16 npages, u8 status, u8 digest length */
+#define REPORT_HEADER   16
 #define REPORT_OK           0
 #define REPORT_UNAVAILABLE  1
 #define REPORT_REFUSED      2
