@@ -59,6 +59,12 @@ def say(text):
     print(text, flush=True)
 
 
+def last_line(path):
+    with open(path, encoding='utf-8', errors='replace') as log:
+        lines = [line.strip() for line in log if line.strip()]
+    return lines[-1]
+
+
 def stop(process):
     """Ends a command and what it started in its own process group."""
     for number in (signal.SIGINT, signal.SIGKILL):
@@ -140,7 +146,7 @@ def run_command(command, log, timeout):
         counts.skipped += 1
         say(f'skip {name}: exit status 77, no reason given')
     elif status != 0 and not counts.failed:
-        fail(f'exit status {status}')
+        fail(f'exit status {status}: {last_line(log.name)}')
     elif planned is not None and planned != seen:
         fail(f'{planned} tests planned, {seen} seen')
     elif not seen and planned is None:
