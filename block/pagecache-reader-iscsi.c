@@ -19,414 +19,19 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <iscsi/iscsi.h>
-#include <iscsi/scsi-lowlevel.h>
-#include "pagecache-reader-int.h"
+#include "pagecache-reader-iscsi.h"
 
 /* libiscsi's limit for names, passwords and portals, in bytes */
 #define MAX_STRING          255u
 /* Answers other than data or an error that a read gets */
 #define MAX_RETRIES         5
 #define FIRST_RETRY_US      8000
-/* UNIT ATTENTIONs that may wait for us after the login */
-#define MAX_ATTENTIONS      10
-#define MAX_REDIRECTS       3
 /* Pauses between attempts to connect */
 #define FIRST_BACKOFF_US    100000
 #define MAX_BACKOFF_US      2000000
 #define REFUSED_BACKOFF_US  1000000
-/* A session that is idle at its end is logged out within */
-#define LOGOUT_US           500000
 /* One marker in the bounce buffer each */
 #define MARKER_STEP         4096u
-
-typedef struct IscsiEngine IscsiEngine;
-typedef struct IscsiSession IscsiSession;
-
-typedef struct IscsiSlot {
-    IscsiSession *session;
-    PagecacheRead *read;        /* NULL: the slot is free */
-    struct scsi_iovec iov;
-    unsigned retries;
-    int64_t retry_us;           /* not with libiscsi now, but due then; or 0 */
-} IscsiSlot;
-
-struct IscsiSession {
-    IscsiEngine *engine;
-    int wake;                   /* eventfd; the only field for other threads */
-
-    struct iscsi_context *iscsi;
-    bool dead;                  /* the connection is of no use any more */
-    char *error;                /* the first thing that went wrong with it */
-    char *redirect;             /* portal that the target sent us to */
-    unsigned redirects;
-
-    bool step_pending;          /* while connecting: a command is under way */
-    int step_status;
-    struct scsi_task *step_task;
-
-    uint32_t block_size;        /* bytes */
-    uint64_t size;              /* bytes */
-    uint32_t max_read;          /* bytes; 0: no limit */
-    uint64_t marker;
-    bool progress;              /* a read has succeeded */
-    IscsiSlot *slots;
-};
-
-struct IscsiEngine {
-    PagecacheReader *r;
-    const PagecacheReaderSpec *spec;
-    unsigned depth;
-    unsigned nsessions;
-    IscsiSession *sessions;
-};
-
-typedef enum StepResult {
-    STEP_ANSWERED,              /* step_status, step_task */
-    STEP_FAILED,                /* no answer: broken, too late, or stopping */
-} StepResult;
-
-/* --- Poll loop ----------------------------------------------------------- */
-
-/*
- * libiscsi keeps the last message only, and its last one is about a reconnect
- * that we don't want
- */
-static void session_note_error(IscsiSession *s)
-{
-    const char *text = iscsi_get_error(s->iscsi);
-
-    if (!s->error && text && *text && !strstr(text, "reconnect")) {
-        s->error = g_strchomp(g_strdup(text));
-    }
-}
-
-static void session_service(IscsiSession *s, int revents)
-{
-    if (iscsi_service(s->iscsi, revents) < 0 ||
-        (revents & (POLLERR | POLLHUP | POLLNVAL))) {
-        session_note_error(s);
-        s->dead = true;
-    }
-}
-
-static char *session_lost(IscsiSession *s)
-{
-    return g_strdup_printf("connection lost%s%s", s->error ? ": " : "",
-                           s->error ?: "");
-}
-
-static void wake_drain(IscsiSession *s)
-{
-    uint64_t count;
-
-    /* EAGAIN when it was drained before: fine */
-    if (read(s->wake, &count, sizeof(count)) < 0) {
-        return;
-    }
-}
-
-static int poll_timeout_ms(int64_t until_us)
-{
-    int64_t left;
-
-    if (until_us == INT64_MAX) {
-        return -1;
-    }
-    left = until_us - g_get_monotonic_time();
-    return left <= 0 ? 0 : MIN((left + 999) / 1000, 3600 * 1000);
-}
-
-/* Serves the connection once; returns at @until_us or when woken as well */
-static void session_poll(IscsiSession *s, int64_t until_us)
-{
-    struct pollfd fds[2] = {
-        { .fd = iscsi_get_fd(s->iscsi),
-          .events = iscsi_which_events(s->iscsi) },
-        { .fd = s->wake, .events = POLLIN },
-    };
-
-    if (poll(fds, 2, poll_timeout_ms(until_us)) < 0) {
-        return;     /* EINTR */
-    }
-    if (fds[1].revents) {
-        wake_drain(s);
-    }
-    if (fds[0].revents) {
-        session_service(s, fds[0].revents);
-    }
-}
-
-/* Sends what is queued without another round of poll() */
-static void session_flush(IscsiSession *s)
-{
-    if (!s->dead && (iscsi_which_events(s->iscsi) & POLLOUT)) {
-        session_service(s, POLLOUT);
-    }
-}
-
-/* --- Connecting ---------------------------------------------------------- */
-
-static void free_step_task(IscsiSession *s)
-{
-    if (s->step_task) {
-        scsi_free_scsi_task(s->step_task);
-        s->step_task = NULL;
-    }
-}
-
-/* For connect, login and logout: these have no task */
-static void link_cb(struct iscsi_context *iscsi, int status,
-                    void *command_data, void *opaque)
-{
-    IscsiSession *s = opaque;
-
-    s->step_pending = false;
-    s->step_status = status;
-    if (status != SCSI_STATUS_GOOD) {
-        session_note_error(s);
-    }
-}
-
-static void step_cb(struct iscsi_context *iscsi, int status,
-                    void *command_data, void *opaque)
-{
-    IscsiSession *s = opaque;
-
-    free_step_task(s);
-    s->step_task = command_data;
-    s->step_pending = false;
-    s->step_status = status;
-    if (status == SCSI_STATUS_CANCELLED) {
-        session_note_error(s);
-        s->dead = true;
-    }
-}
-
-static StepResult step_wait(IscsiSession *s, int64_t until_us,
-                            const char *what, char **why)
-{
-    while (s->step_pending && !s->dead) {
-        if (pagecache_reader_stopping(s->engine->r)) {
-            return STEP_FAILED;
-        }
-        if (g_get_monotonic_time() >= until_us) {
-            *why = g_strdup_printf("%s: no answer in time", what);
-            return STEP_FAILED;
-        }
-        session_poll(s, until_us);
-    }
-    if (s->step_pending || s->step_status == SCSI_STATUS_CANCELLED) {
-        g_autofree char *lost = session_lost(s);
-
-        *why = g_strdup_printf("%s: %s", what, lost);
-        return STEP_FAILED;
-    }
-    return STEP_ANSWERED;
-}
-
-static bool step_good(IscsiSession *s, const char *what, char **why)
-{
-    if (s->step_status == SCSI_STATUS_GOOD) {
-        return true;
-    }
-    *why = g_strdup_printf("%s: %s", what,
-                           s->error ?: iscsi_get_error(s->iscsi));
-    return false;
-}
-
-/* @task was queued, or not */
-static StepResult step_command(IscsiSession *s, struct scsi_task *task,
-                               int64_t until_us, const char *what, char **why)
-{
-    if (!task) {
-        *why = g_strdup_printf("%s: %s", what, iscsi_get_error(s->iscsi));
-        return STEP_FAILED;
-    }
-    s->step_pending = true;
-    return step_wait(s, until_us, what, why);
-}
-
-static bool session_create(IscsiSession *s, char **why)
-{
-    static const enum iscsi_header_digest digests[] = {
-        [PAGECACHE_DIGEST_NONE_CRC32C] = ISCSI_HEADER_DIGEST_NONE_CRC32C,
-        [PAGECACHE_DIGEST_CRC32C_NONE] = ISCSI_HEADER_DIGEST_CRC32C_NONE,
-        [PAGECACHE_DIGEST_CRC32C] = ISCSI_HEADER_DIGEST_CRC32C,
-        [PAGECACHE_DIGEST_NONE] = ISCSI_HEADER_DIGEST_NONE,
-    };
-    const PagecacheReaderSpec *spec = s->engine->spec;
-
-    s->dead = false;
-    s->step_pending = false;
-    g_clear_pointer(&s->error, g_free);
-    s->iscsi = iscsi_create_context(spec->u.iscsi.initiator);
-    if (!s->iscsi) {
-        *why = g_strdup("cannot create an iSCSI context");
-        return false;
-    }
-    iscsi_set_noautoreconnect(s->iscsi, 1);
-    /*
-     * The guest's session has the same initiator name.  The same ISID would
-     * mean the same session, and throw out the guest's; QEMU's block driver
-     * leaves the qualifier at 0.
-     */
-    if (iscsi_set_isid_random(s->iscsi, g_random_int() & 0xffffff,
-                              g_random_int_range(1, 0x10000)) ||
-        iscsi_set_targetname(s->iscsi, spec->u.iscsi.target) ||
-        iscsi_set_session_type(s->iscsi, ISCSI_SESSION_NORMAL) ||
-        iscsi_set_header_digest(s->iscsi,
-                                digests[spec->u.iscsi.header_digest]) ||
-        (spec->u.iscsi.user &&
-         iscsi_set_initiator_username_pwd(s->iscsi, spec->u.iscsi.user,
-                                          spec->u.iscsi.password))) {
-        *why = g_strdup_printf("cannot set up an iSCSI session: %s",
-                               iscsi_get_error(s->iscsi));
-        return false;
-    }
-    return true;
-}
-
-/* The target sent us elsewhere; that is to be tried at once */
-static void session_redirect(IscsiSession *s, char **why)
-{
-    const char *address = iscsi_get_target_address(s->iscsi);
-
-    if (!*address || ++s->redirects > MAX_REDIRECTS) {
-        *why = g_strdup("login: redirected too often");
-        return;
-    }
-    g_free(s->redirect);
-    s->redirect = g_strdup(address);
-    *why = g_strdup_printf("login: redirected to %s", address);
-}
-
-/* Eats the UNIT ATTENTIONs that a target has for a new session */
-static bool session_test_ready(IscsiSession *s, int64_t until_us,
-                               bool *refused, char **why)
-{
-    int i;
-
-    for (i = 0; i <= MAX_ATTENTIONS; i++) {
-        struct scsi_task *task;
-
-        task = iscsi_testunitready_task(s->iscsi, s->engine->spec->u.iscsi.lun,
-                                        step_cb, s);
-        if (step_command(s, task, until_us, "TEST UNIT READY", why) !=
-            STEP_ANSWERED) {
-            return false;
-        }
-        if (s->step_status != SCSI_STATUS_CHECK_CONDITION || !s->step_task ||
-            s->step_task->sense.key != SCSI_SENSE_UNIT_ATTENTION) {
-            break;
-        }
-    }
-    *refused = true;
-    return step_good(s, "TEST UNIT READY", why);
-}
-
-static bool session_capacity(IscsiSession *s, int64_t until_us,
-                             bool *refused, char **why)
-{
-    const char *what = "READ CAPACITY(16)";
-    struct scsi_readcapacity16 *rc;
-    struct scsi_task *task;
-
-    task = iscsi_readcapacity16_task(s->iscsi, s->engine->spec->u.iscsi.lun,
-                                     step_cb, s);
-    if (step_command(s, task, until_us, what, why) != STEP_ANSWERED) {
-        return false;
-    }
-    *refused = true;
-    if (!step_good(s, what, why)) {
-        return false;
-    }
-    rc = s->step_task ? scsi_datain_unmarshall(s->step_task) : NULL;
-    if (!rc || !rc->block_length || rc->block_length > INT32_MAX ||
-        rc->returned_lba >= UINT64_MAX / rc->block_length) {
-        *why = g_strdup_printf("%s: unexpected answer", what);
-        return false;
-    }
-    s->block_size = rc->block_length;
-    s->size = (rc->returned_lba + 1) * rc->block_length;
-    return true;
-}
-
-/* What the target says of the length of a read; not every target does */
-static bool session_limits(IscsiSession *s, int64_t until_us, char **why)
-{
-    struct scsi_inquiry_block_limits *limits;
-    struct scsi_task *task;
-
-    s->max_read = 0;
-    task = iscsi_inquiry_task(s->iscsi, s->engine->spec->u.iscsi.lun, 1,
-                              SCSI_INQUIRY_PAGECODE_BLOCK_LIMITS, 64,
-                              step_cb, s);
-    if (step_command(s, task, until_us, "INQUIRY", why) != STEP_ANSWERED) {
-        return false;
-    }
-    if (s->step_status == SCSI_STATUS_GOOD && s->step_task &&
-        s->step_task->datain.size >= 64) {
-        limits = scsi_datain_unmarshall(s->step_task);
-        if (limits && limits->max_xfer_len) {
-            s->max_read = MIN((uint64_t)limits->max_xfer_len * s->block_size,
-                              UINT32_MAX);
-        }
-    }
-    return true;
-}
-
-/* @refused: we were connected, and the target said no */
-static bool session_connect(IscsiSession *s, bool *refused, char **why)
-{
-    PagecacheReader *r = s->engine->r;
-    const PagecacheReaderSpec *spec = s->engine->spec;
-    const char *portal = s->redirect ?: spec->u.iscsi.portal;
-    int64_t until_us = g_get_monotonic_time() +
-                       pagecache_reader_deadline_ms(r) * 1000LL;
-
-    if (!session_create(s, why)) {
-        return false;
-    }
-
-    s->step_pending = true;
-    if (iscsi_connect_async(s->iscsi, portal, link_cb, s) != 0) {
-        *why = g_strdup_printf("connect to %s: %s", portal,
-                               iscsi_get_error(s->iscsi));
-        return false;
-    }
-    if (step_wait(s, until_us, "connect", why) != STEP_ANSWERED ||
-        !step_good(s, "connect", why)) {
-        return false;
-    }
-
-    s->step_pending = true;
-    if (iscsi_login_async(s->iscsi, link_cb, s) != 0) {
-        *why = g_strdup_printf("login: %s", iscsi_get_error(s->iscsi));
-        return false;
-    }
-    if (step_wait(s, until_us, "login", why) != STEP_ANSWERED) {
-        return false;
-    }
-    if (s->step_status == SCSI_STATUS_REDIRECT) {
-        session_redirect(s, why);
-        return false;
-    }
-    *refused = true;
-    if (!step_good(s, "login", why)) {
-        return false;
-    }
-    *refused = false;
-    if (!session_test_ready(s, until_us, refused, why)) {
-        return false;
-    }
-    *refused = false;
-    if (!session_capacity(s, until_us, refused, why)) {
-        return false;
-    }
-    *refused = false;
-    return session_limits(s, until_us, why);
-}
 
 /* --- Reads --------------------------------------------------------------- */
 
@@ -519,7 +124,7 @@ static void read_cb(struct iscsi_context *iscsi, int status,
             ret = 0;
         }
     } else if (status == SCSI_STATUS_CANCELLED) {
-        session_note_error(s);
+        pcr_iscsi_note_error(s);
         s->dead = true;
         why = "the session has ended";
     } else {
@@ -606,13 +211,13 @@ static void session_serve(IscsiSession *s, char **why)
             *why = g_strdup("a read has passed its deadline");
             return;
         }
-        session_flush(s);
+        pcr_iscsi_flush(s);
         if (!s->dead) {
-            session_poll(s, until_us);
+            pcr_iscsi_poll(s, until_us);
         }
     }
     if (s->dead) {
-        *why = session_lost(s);
+        *why = pcr_iscsi_lost(s);
     }
 }
 
@@ -630,20 +235,6 @@ static bool session_is_idle(IscsiSession *s)
     return true;
 }
 
-static void session_logout(IscsiSession *s)
-{
-    int64_t until_us = g_get_monotonic_time() + LOGOUT_US;
-
-    s->step_pending = true;
-    if (iscsi_logout_async(s->iscsi, link_cb, s) != 0) {
-        return;
-    }
-    while (s->step_pending && !s->dead &&
-           g_get_monotonic_time() < until_us) {
-        session_poll(s, until_us);
-    }
-}
-
 /* Nothing writes to a bounce buffer of ours after this */
 static void session_destroy(IscsiSession *s)
 {
@@ -654,7 +245,7 @@ static void session_destroy(IscsiSession *s)
     }
     iscsi_destroy_context(s->iscsi);
     s->iscsi = NULL;
-    free_step_task(s);
+    pcr_iscsi_free_step(s);
     for (i = 0; i < s->engine->depth; i++) {
         if (s->slots[i].read) {     /* waited to be tried again */
             slot_finish(&s->slots[i], -EIO, "the session has ended");
@@ -670,8 +261,8 @@ static void session_pause(IscsiSession *s, int64_t pause_us)
            !pagecache_reader_stopping(s->engine->r)) {
         struct pollfd fd = { .fd = s->wake, .events = POLLIN };
 
-        if (poll(&fd, 1, poll_timeout_ms(until_us)) > 0) {
-            wake_drain(s);
+        if (poll(&fd, 1, pcr_iscsi_timeout_ms(until_us)) > 0) {
+            pcr_iscsi_drain(s);
         }
     }
 }
@@ -688,7 +279,7 @@ static gpointer session_thread(gpointer opaque)
         bool refused = false, up = false;
 
         s->progress = false;
-        if (session_connect(s, &refused, &why)) {
+        if (pcr_iscsi_connect(s, &refused, &why)) {
             up = pagecache_reader_up(r, s->size, s->block_size, s->max_read,
                                      &why);
             refused = !up;
@@ -698,7 +289,7 @@ static gpointer session_thread(gpointer opaque)
             session_serve(s, &why);
             if (!s->dead && pagecache_reader_stopping(r) &&
                 session_is_idle(s)) {
-                session_logout(s);
+                pcr_iscsi_logout(s);
             }
         }
         session_destroy(s);

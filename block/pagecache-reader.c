@@ -4,8 +4,8 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * The part that all engines share: the queue, the reads in flight, deadlines,
- * the bandwidth cap, and when a disk is given up.
+ * The part that all engines share: the queue, the reads in flight and the
+ * bandwidth cap; deadlines are in pagecache-reader-watchdog.c.
  *
  * One mutex guards it all and is never held across I/O or a callback.  A read
  * in flight belongs to two: its pages to the reader, its bounce buffer to the
@@ -14,17 +14,11 @@
  * thereby the right to tell the caller; the other does nothing.  So a page
  * comes back exactly once, at the deadline at the latest, and a buffer is
  * freed only after the engine has let go of it.
- *
- * The watchdog is a thread of each reader's.  It never touches storage, so
- * nothing can hold it up but the caller's own callback.  It lives until the
- * reader is closed and the last callback has returned; engine threads may
- * live longer, with references of their own.
  */
 
 #include "qemu/osdep.h"
 #include <signal.h>
-#include "pagecache-reader-int.h"
-#include "pagecache-reader-queue.h"
+#include "pagecache-reader-state.h"
 #include "trace.h"
 
 #define SECTOR              512u
@@ -45,43 +39,6 @@
 
 const PagecacheEngineOps *pagecache_reader_iscsi_ops;
 const PagecacheEngineOps *pagecache_reader_file_ops;
-
-struct PagecacheReader {
-    gint refs;                      /* atomic */
-    PagecacheReaderConfig config;   /* completed with the defaults; constant */
-    PagecacheReaderSpec *spec;      /* constant */
-    uint64_t bandwidth;             /* bytes/s or 0; constant */
-
-    GMutex lock;                    /* for all that follows */
-    GCond watchdog;                 /* something changed for the watchdog */
-    GCond work;                     /* ... for pagecache_reader_next_wait() */
-    void *engine;                   /* NULL until started, and if it failed */
-    PagecacheReaderState state;
-    bool closed;
-
-    PagecacheRunQueue *queue;
-    GArray *rejects;                /* PagecachePiece: beyond the disk */
-    GQueue inflight;                /* PagecacheRead, by deadline */
-    unsigned callbacks;             /* threads inside config.done() */
-    bool hungry;                    /* the engine asked and got nothing */
-
-    uint64_t size;                  /* bytes: of the guest's disk */
-    uint32_t align;                 /* bytes; 0: no session was up yet */
-    uint32_t max_read;              /* bytes, a multiple of the page size */
-    unsigned sessions_up;
-    unsigned refusals;              /* in a row */
-    unsigned failures;              /* in a row */
-
-    int64_t next_us;                /* bandwidth cap: no read before */
-    /* work waits but nothing is in flight, since then; 0: not so */
-    int64_t stall_us;
-    int64_t flush_us;               /* give back what waits then; 0: never */
-
-    GPtrArray *buffers;             /* free ones, of buffer_size() */
-
-    uint64_t bytes_read, bytes_used, reads, errors, timeouts;
-    char *last_error;
-};
 
 /* --- Life ---------------------------------------------------------------- */
 
@@ -157,84 +114,7 @@ bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg)
     return thread != NULL;
 }
 
-/* --- With the lock held -------------------------------------------------- */
-
-static void set_error(PagecacheReader *r, const char *why)
-{
-    if (why && *why) {
-        g_free(r->last_error);
-        r->last_error = g_strdup(why);
-    }
-}
-
-static void kick(PagecacheReader *r)
-{
-    r->hungry = false;
-    g_cond_broadcast(&r->work);
-    if (r->engine && r->spec->ops->kick) {
-        r->spec->ops->kick(r->engine);
-    }
-}
-
-static bool stopping(PagecacheReader *r)
-{
-    return r->closed || r->state == PAGECACHE_READER_FAILED;
-}
-
-static void give_up(PagecacheReader *r, const char *why)
-{
-    if (stopping(r)) {
-        return;
-    }
-    trace_pagecache_reader_give_up(r, r->spec->name, why);
-    r->state = PAGECACHE_READER_FAILED;
-    set_error(r, why);
-    g_ptr_array_set_size(r->buffers, 0);
-    kick(r);
-    g_cond_signal(&r->watchdog);
-}
-
-/* A read failed for the reason @why, or (@timeout) for its deadline */
-static void count_failure(PagecacheReader *r, const char *why, bool timeout)
-{
-    g_autofree char *last = NULL;
-
-    r->errors++;
-    r->timeouts += timeout;
-    set_error(r, why);
-    if (++r->failures >= r->config.max_failures) {
-        last = g_strdup_printf("%u reads failed in a row, the last one: %s",
-                               r->failures,
-                               r->last_error ?: "unknown error");
-        give_up(r, last);
-    }
-}
-
-/*
- * Work waits and nothing is in flight: from now on time runs against us.  It
- * does not run while the bandwidth cap holds reads back.
- */
-static void check_stall(PagecacheReader *r, int64_t now)
-{
-    int64_t since = MAX(now, r->next_us);
-
-    if (r->inflight.length || pagecache_run_queue_is_empty(r->queue)) {
-        return;
-    }
-    if (!r->stall_us) {
-        r->stall_us = since;
-    }
-    if (!r->flush_us) {
-        r->flush_us = since + r->config.deadline_ms * 1000LL;
-        g_cond_signal(&r->watchdog);
-    }
-}
-
-static void not_stalled(PagecacheReader *r)
-{
-    r->stall_us = 0;
-    r->flush_us = 0;
-}
+/* --- Bounce buffers; with the lock held ---------------------------------- */
 
 static size_t buffer_size(PagecacheReader *r)
 {
@@ -256,7 +136,7 @@ static uint8_t *buffer_get(PagecacheReader *r)
 
 static void buffer_put(PagecacheReader *r, uint8_t *buf)
 {
-    if (stopping(r)) {
+    if (pcr_stopping(r)) {
         free(buf);
     } else {
         g_ptr_array_add(r->buffers, buf);
@@ -272,166 +152,6 @@ static void read_free(PagecacheReader *r, PagecacheRead *read)
     g_free(read);
 }
 
-/* --- The watchdog -------------------------------------------------------- */
-
-static void tell(PagecacheReader *r, GArray *pieces, const uint8_t *buf,
-                 int ret)
-{
-    guint i;
-
-    for (i = 0; i < pieces->len; i++) {
-        PagecachePiece *p = &g_array_index(pieces, PagecachePiece, i);
-
-        r->config.done(r->config.opaque, &p->run, buf ? buf + p->offset : NULL,
-                       ret);
-    }
-}
-
-/* With the lock held, which is dropped meanwhile */
-static void tell_failed(PagecacheReader *r, GArray *pieces, int ret)
-{
-    r->callbacks++;
-    g_mutex_unlock(&r->lock);
-    trace_pagecache_reader_return(r, pieces->len, ret);
-    tell(r, pieces, NULL, ret);
-    g_mutex_lock(&r->lock);
-    r->callbacks--;
-}
-
-/* True when the lock was dropped and the watchdog has to look again */
-static bool return_rejects(PagecacheReader *r)
-{
-    GArray *pieces = r->rejects;
-
-    if (!pieces->len) {
-        return false;
-    }
-    r->rejects = g_array_new(false, false, sizeof(PagecachePiece));
-    tell_failed(r, pieces, -EINVAL);
-    g_array_free(pieces, true);
-    return true;
-}
-
-static bool revoke_reads(PagecacheReader *r, int64_t now)
-{
-    PagecacheRead *read = g_queue_peek_head(&r->inflight);
-    GArray *pieces;
-    int ret;
-
-    if (!read || (!stopping(r) && read->deadline_us > now)) {
-        return false;
-    }
-    g_queue_unlink(&r->inflight, &read->link);
-    if (r->closed) {
-        ret = -ECANCELED;
-    } else if (r->state == PAGECACHE_READER_FAILED) {
-        ret = -EIO;
-    } else {
-        g_autofree char *why = NULL;
-
-        ret = -ETIMEDOUT;
-        why = g_strdup_printf("no answer within %u ms to a read of %u bytes "
-                              "at %" PRIu64, r->config.deadline_ms,
-                              read->bytes, read->offset);
-        count_failure(r, why, true);
-    }
-    trace_pagecache_reader_revoke(r, read->offset, read->bytes, ret);
-    check_stall(r, now);
-    /*
-     * The pieces are ours.  From here on the engine may free the rest at any
-     * moment.
-     */
-    pieces = read->pieces;
-    read->pieces = g_array_new(false, false, sizeof(PagecachePiece));
-    g_atomic_int_set(&read->revoked, 1);
-    kick(r);
-    tell_failed(r, pieces, ret);
-    g_array_free(pieces, true);
-    return true;
-}
-
-static bool flush_queue(PagecacheReader *r, int64_t now)
-{
-    g_autoptr(GArray) pieces = NULL;
-    bool late = r->flush_us && now >= r->flush_us;
-    int ret = r->closed ? -ECANCELED :
-              r->state == PAGECACHE_READER_FAILED ? -EIO : -ETIMEDOUT;
-
-    if (!late && !stopping(r)) {
-        return false;
-    }
-    r->flush_us = 0;
-    if (pagecache_run_queue_is_empty(r->queue)) {
-        return false;
-    }
-    pieces = g_array_new(false, false, sizeof(PagecachePiece));
-    pagecache_run_queue_flush(r->queue, pieces);
-    tell_failed(r, pieces, ret);
-    return true;
-}
-
-static void check_give_up(PagecacheReader *r, int64_t now)
-{
-    g_autofree char *why = NULL;
-
-    if (r->stall_us && now - r->stall_us >= r->config.giveup_ms * 1000LL) {
-        why = g_strdup_printf("no read could be started for %u ms%s%s",
-                              r->config.giveup_ms, r->last_error ? ": " : "",
-                              r->last_error ?: "");
-        give_up(r, why);
-    }
-}
-
-static void watchdog_wait(PagecacheReader *r)
-{
-    PagecacheRead *first = g_queue_peek_head(&r->inflight);
-    int64_t until = INT64_MAX;
-
-    if (first) {
-        until = first->deadline_us;
-    }
-    if (!stopping(r)) {
-        if (r->flush_us) {
-            until = MIN(until, r->flush_us);
-        }
-        if (r->stall_us) {
-            until = MIN(until, r->stall_us + r->config.giveup_ms * 1000LL);
-        }
-    }
-    if (until == INT64_MAX) {
-        g_cond_wait(&r->watchdog, &r->lock);
-    } else {
-        g_cond_wait_until(&r->watchdog, &r->lock, until);
-    }
-}
-
-static gpointer watchdog_thread(gpointer opaque)
-{
-    PagecacheReader *r = opaque;
-
-    g_mutex_lock(&r->lock);
-    for (;;) {
-        int64_t now = g_get_monotonic_time();
-
-        check_give_up(r, now);
-        if (return_rejects(r) || revoke_reads(r, now) || flush_queue(r, now)) {
-            continue;
-        }
-        if (r->closed && !r->callbacks) {
-            break;
-        }
-        watchdog_wait(r);
-    }
-    g_mutex_unlock(&r->lock);
-
-    trace_pagecache_reader_release(r);
-    if (r->config.release) {
-        r->config.release(r->config.opaque);
-    }
-    pagecache_reader_unref(r);
-    return NULL;
-}
-
 /* --- For the engines ----------------------------------------------------- */
 
 uint32_t pagecache_reader_deadline_ms(PagecacheReader *r)
@@ -443,14 +163,14 @@ bool pagecache_reader_stopping(PagecacheReader *r)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
 
-    return stopping(r);
+    return pcr_stopping(r);
 }
 
 void pagecache_reader_give_up(PagecacheReader *r, const char *why)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
 
-    give_up(r, why);
+    pcr_give_up(r, why);
 }
 
 bool pagecache_reader_up(PagecacheReader *r, uint64_t size, uint32_t align,
@@ -496,8 +216,8 @@ bool pagecache_reader_up(PagecacheReader *r, uint64_t size, uint32_t align,
     if (r->state == PAGECACHE_READER_OPENING) {
         r->state = PAGECACHE_READER_READY;
     }
-    not_stalled(r);
-    check_stall(r, g_get_monotonic_time());
+    pcr_not_stalled(r);
+    pcr_check_stall(r, g_get_monotonic_time());
     trace_pagecache_reader_up(r, spec->name, size, align, r->max_read);
     return true;
 }
@@ -511,12 +231,12 @@ void pagecache_reader_down(PagecacheReader *r, bool was_up, bool refused,
     if (was_up) {
         r->sessions_up--;
     }
-    if (stopping(r)) {
+    if (pcr_stopping(r)) {
         return;
     }
-    set_error(r, why);
+    pcr_set_error(r, why);
     if (refused && ++r->refusals >= MAX_REFUSALS * r->config.sessions) {
-        give_up(r, why);
+        pcr_give_up(r, why);
     }
 }
 
@@ -559,7 +279,7 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
     int64_t now;
 
     *wait_us = -1;
-    if (stopping(r) || !r->align) {
+    if (pcr_stopping(r) || !r->align) {
         return NULL;
     }
     if (pagecache_run_queue_is_empty(r->queue)) {
@@ -585,7 +305,7 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
                                   read->pieces, r->rejects, &sector, &bytes)) {
         read_free(r, read);
         r->hungry = true;
-        not_stalled(r);
+        pcr_not_stalled(r);
         g_cond_signal(&r->watchdog);
         return NULL;
     }
@@ -594,7 +314,7 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
     read->start_us = now;
     read->deadline_us = now + r->config.deadline_ms * 1000LL;
     g_queue_push_tail_link(&r->inflight, &read->link);
-    not_stalled(r);
+    pcr_not_stalled(r);
     if (r->inflight.length == 1 || r->rejects->len) {
         g_cond_signal(&r->watchdog);
     }
@@ -614,7 +334,7 @@ PagecacheRead *pagecache_reader_next_wait(PagecacheReader *r)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
 
-    while (!stopping(r)) {
+    while (!pcr_stopping(r)) {
         int64_t wait_us;
         PagecacheRead *read = next_locked(r, &wait_us);
 
@@ -664,13 +384,13 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
         text = g_strdup_printf("a read of %u bytes at %" PRIu64 ": %s",
                                read->bytes, read->offset,
                                why && *why ? why : g_strerror(-ret));
-        count_failure(r, text, false);
+        pcr_count_failure(r, text, false);
     }
-    check_stall(r, now);
+    pcr_check_stall(r, now);
     r->callbacks++;
     g_mutex_unlock(&r->lock);
 
-    tell(r, read->pieces, ret == 0 ? read->buf : NULL, ret);
+    pcr_tell(r, read->pieces, ret == 0 ? read->buf : NULL, ret);
 
     g_mutex_lock(&r->lock);
     r->callbacks--;
@@ -728,9 +448,7 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
                                 r->config.sessions, r->config.depth,
                                 r->config.max_read, r->bandwidth);
 
-    pagecache_reader_ref(r);
-    if (!pagecache_reader_thread("pagecache-watch", watchdog_thread, r)) {
-        r->refs = 1;
+    if (!pcr_watch(r)) {
         pagecache_reader_unref(r);
         return NULL;
     }
@@ -740,7 +458,7 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
     g_mutex_lock(&r->lock);
     r->engine = engine;
     if (!engine) {
-        give_up(r, why ?: "the reader's engine could not be started");
+        pcr_give_up(r, why ?: "the reader's engine could not be started");
     }
     g_mutex_unlock(&r->lock);
     return r;
@@ -758,12 +476,12 @@ void pagecache_reader_submit(PagecacheReader *r, const PagecacheRun *runs,
         for (; i < end; i++) {
             pagecache_run_queue_add(r->queue, &runs[i]);
         }
-        if (stopping(r)) {
+        if (pcr_stopping(r)) {
             g_cond_signal(&r->watchdog);
         } else {
-            check_stall(r, g_get_monotonic_time());
+            pcr_check_stall(r, g_get_monotonic_time());
             if (r->hungry) {
-                kick(r);
+                pcr_kick(r);
             }
         }
         g_mutex_unlock(&r->lock);
@@ -793,7 +511,7 @@ void pagecache_reader_close(PagecacheReader *r)
     trace_pagecache_reader_close(r, r->inflight.length);
     r->closed = true;
     g_ptr_array_set_size(r->buffers, 0);
-    kick(r);
+    pcr_kick(r);
     g_cond_signal(&r->watchdog);
     g_mutex_unlock(&r->lock);
     pagecache_reader_unref(r);

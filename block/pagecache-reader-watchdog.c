@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: the reader's watchdog: deadlines, and when a disk is given up
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * The watchdog is a thread of each reader's.  It never touches storage, so
+ * nothing can hold it up but the caller's own callback.  It lives until the
+ * reader is closed and the last callback has returned; engine threads may
+ * live longer, with references of their own.
+ */
+
+#include "qemu/osdep.h"
+#include "pagecache-reader-state.h"
+#include "trace.h"
+
+/* --- Decisions; with the lock held --------------------------------------- */
+
+void pcr_set_error(PagecacheReader *r, const char *why)
+{
+    if (why && *why) {
+        g_free(r->last_error);
+        r->last_error = g_strdup(why);
+    }
+}
+
+void pcr_kick(PagecacheReader *r)
+{
+    r->hungry = false;
+    g_cond_broadcast(&r->work);
+    if (r->engine && r->spec->ops->kick) {
+        r->spec->ops->kick(r->engine);
+    }
+}
+
+void pcr_give_up(PagecacheReader *r, const char *why)
+{
+    if (pcr_stopping(r)) {
+        return;
+    }
+    trace_pagecache_reader_give_up(r, r->spec->name, why);
+    r->state = PAGECACHE_READER_FAILED;
+    pcr_set_error(r, why);
+    g_ptr_array_set_size(r->buffers, 0);
+    pcr_kick(r);
+    g_cond_signal(&r->watchdog);
+}
+
+void pcr_count_failure(PagecacheReader *r, const char *why, bool timeout)
+{
+    g_autofree char *last = NULL;
+
+    r->errors++;
+    r->timeouts += timeout;
+    pcr_set_error(r, why);
+    if (++r->failures >= r->config.max_failures) {
+        last = g_strdup_printf("%u reads failed in a row, the last one: %s",
+                               r->failures,
+                               r->last_error ?: "unknown error");
+        pcr_give_up(r, last);
+    }
+}
+
+void pcr_check_stall(PagecacheReader *r, int64_t now)
+{
+    int64_t since = MAX(now, r->next_us);
+
+    if (r->inflight.length || pagecache_run_queue_is_empty(r->queue)) {
+        return;
+    }
+    if (!r->stall_us) {
+        r->stall_us = since;
+    }
+    if (!r->flush_us) {
+        r->flush_us = since + r->config.deadline_ms * 1000LL;
+        g_cond_signal(&r->watchdog);
+    }
+}
+
+void pcr_not_stalled(PagecacheReader *r)
+{
+    r->stall_us = 0;
+    r->flush_us = 0;
+}
+
+/* --- The watchdog -------------------------------------------------------- */
+
+void pcr_tell(PagecacheReader *r, GArray *pieces, const uint8_t *buf, int ret)
+{
+    guint i;
+
+    for (i = 0; i < pieces->len; i++) {
+        PagecachePiece *p = &g_array_index(pieces, PagecachePiece, i);
+
+        r->config.done(r->config.opaque, &p->run, buf ? buf + p->offset : NULL,
+                       ret);
+    }
+}
+
+/* With the lock held, which is dropped meanwhile */
+static void tell_failed(PagecacheReader *r, GArray *pieces, int ret)
+{
+    r->callbacks++;
+    g_mutex_unlock(&r->lock);
+    trace_pagecache_reader_return(r, pieces->len, ret);
+    pcr_tell(r, pieces, NULL, ret);
+    g_mutex_lock(&r->lock);
+    r->callbacks--;
+}
+
+/* True when the lock was dropped and the watchdog has to look again */
+static bool return_rejects(PagecacheReader *r)
+{
+    GArray *pieces = r->rejects;
+
+    if (!pieces->len) {
+        return false;
+    }
+    r->rejects = g_array_new(false, false, sizeof(PagecachePiece));
+    tell_failed(r, pieces, -EINVAL);
+    g_array_free(pieces, true);
+    return true;
+}
+
+static bool revoke_reads(PagecacheReader *r, int64_t now)
+{
+    PagecacheRead *read = g_queue_peek_head(&r->inflight);
+    GArray *pieces;
+    int ret;
+
+    if (!read || (!pcr_stopping(r) && read->deadline_us > now)) {
+        return false;
+    }
+    g_queue_unlink(&r->inflight, &read->link);
+    if (r->closed) {
+        ret = -ECANCELED;
+    } else if (r->state == PAGECACHE_READER_FAILED) {
+        ret = -EIO;
+    } else {
+        g_autofree char *why = NULL;
+
+        ret = -ETIMEDOUT;
+        why = g_strdup_printf("no answer within %u ms to a read of %u bytes "
+                              "at %" PRIu64, r->config.deadline_ms,
+                              read->bytes, read->offset);
+        pcr_count_failure(r, why, true);
+    }
+    trace_pagecache_reader_revoke(r, read->offset, read->bytes, ret);
+    pcr_check_stall(r, now);
+    /*
+     * The pieces are ours.  From here on the engine may free the rest at any
+     * moment.
+     */
+    pieces = read->pieces;
+    read->pieces = g_array_new(false, false, sizeof(PagecachePiece));
+    g_atomic_int_set(&read->revoked, 1);
+    pcr_kick(r);
+    tell_failed(r, pieces, ret);
+    g_array_free(pieces, true);
+    return true;
+}
+
+static bool flush_queue(PagecacheReader *r, int64_t now)
+{
+    g_autoptr(GArray) pieces = NULL;
+    bool late = r->flush_us && now >= r->flush_us;
+    int ret = r->closed ? -ECANCELED :
+              r->state == PAGECACHE_READER_FAILED ? -EIO : -ETIMEDOUT;
+
+    if (!late && !pcr_stopping(r)) {
+        return false;
+    }
+    r->flush_us = 0;
+    if (pagecache_run_queue_is_empty(r->queue)) {
+        return false;
+    }
+    pieces = g_array_new(false, false, sizeof(PagecachePiece));
+    pagecache_run_queue_flush(r->queue, pieces);
+    tell_failed(r, pieces, ret);
+    return true;
+}
+
+static void check_give_up(PagecacheReader *r, int64_t now)
+{
+    g_autofree char *why = NULL;
+
+    if (r->stall_us && now - r->stall_us >= r->config.giveup_ms * 1000LL) {
+        why = g_strdup_printf("no read could be started for %u ms%s%s",
+                              r->config.giveup_ms, r->last_error ? ": " : "",
+                              r->last_error ?: "");
+        pcr_give_up(r, why);
+    }
+}
+
+static void watchdog_wait(PagecacheReader *r)
+{
+    PagecacheRead *first = g_queue_peek_head(&r->inflight);
+    int64_t until = INT64_MAX;
+
+    if (first) {
+        until = first->deadline_us;
+    }
+    if (!pcr_stopping(r)) {
+        if (r->flush_us) {
+            until = MIN(until, r->flush_us);
+        }
+        if (r->stall_us) {
+            until = MIN(until, r->stall_us + r->config.giveup_ms * 1000LL);
+        }
+    }
+    if (until == INT64_MAX) {
+        g_cond_wait(&r->watchdog, &r->lock);
+    } else {
+        g_cond_wait_until(&r->watchdog, &r->lock, until);
+    }
+}
+
+static gpointer watchdog_thread(gpointer opaque)
+{
+    PagecacheReader *r = opaque;
+
+    g_mutex_lock(&r->lock);
+    for (;;) {
+        int64_t now = g_get_monotonic_time();
+
+        check_give_up(r, now);
+        if (return_rejects(r) || revoke_reads(r, now) || flush_queue(r, now)) {
+            continue;
+        }
+        if (r->closed && !r->callbacks) {
+            break;
+        }
+        watchdog_wait(r);
+    }
+    g_mutex_unlock(&r->lock);
+
+    trace_pagecache_reader_release(r);
+    if (r->config.release) {
+        r->config.release(r->config.opaque);
+    }
+    pagecache_reader_unref(r);
+    return NULL;
+}
+
+bool pcr_watch(PagecacheReader *r)
+{
+    pagecache_reader_ref(r);
+    if (!pagecache_reader_thread("pagecache-watch", watchdog_thread, r)) {
+        pagecache_reader_unref(r);
+        return false;
+    }
+    return true;
+}
