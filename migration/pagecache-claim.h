@@ -45,6 +45,7 @@ enum {
 static inline bool pagecache_claim_channel(uint8_t *state)
 {
     uint8_t old = qatomic_load_acquire(state);
+    unsigned turns = 0;
 
     for (;;) {
         uint8_t seen;
@@ -53,7 +54,12 @@ static inline bool pagecache_claim_channel(uint8_t *state)
             return false;
         }
         if (old == PAGECACHE_CLAIM_COPYING) {
-            cpu_relax();
+            /* Somebody who copies and was preempted needs a processor. */
+            if (++turns % 1024) {
+                cpu_relax();
+            } else {
+                g_thread_yield();
+            }
             old = qatomic_load_acquire(state);
             continue;
         }

@@ -22,6 +22,7 @@
 #include "qapi/qapi-visit-pagecache.h"
 #include "block/aio.h"
 #include "block/pagecache-reader.h"
+#include "exec/memory.h"
 #include "exec/target_page.h"
 #include "migration/misc.h"
 #include "migration/pagecache.h"
@@ -183,8 +184,8 @@ static bool copy_page(PagecacheDst *d, const DstBlock *b, uint64_t page,
 {
     bool copied = false;
 
-    /* The full barrier pairs with the one in revoke_refills(). */
     qatomic_fetch_inc(&d->copiers);
+    smp_mb__after_rmw(); /* pairs with the barrier in revoke_refills() */
     if (!qatomic_read(&d->revoked) &&
         pagecache_claim_copy_begin(&b->claims[page])) {
         memcpy(b->host + (page << d->page_bits), data, 1 << d->page_bits);
@@ -262,7 +263,7 @@ static void run_done(void *opaque, const PagecacheRun *run,
 static void revoke_refills(PagecacheDst *d)
 {
     qatomic_set(&d->revoked, true);
-    smp_mb(); /* pairs with the atomic increment in copy_page() */
+    smp_mb(); /* pairs with the one in copy_page() */
     while (qatomic_load_acquire(&d->copiers)) {
         cpu_relax();
     }
@@ -383,6 +384,7 @@ static bool set_up_blocks(PagecacheDst *d, Error **errp)
             .claims = g_new0(uint8_t, (rb->max_length >> d->page_bits) + 1),
         };
         rb->pagecache_claims = d->blocks[i].claims;
+        memory_region_ref(rb->mr);      /* it may be unplugged meanwhile */
     }
     return true;
 }
@@ -390,6 +392,7 @@ static bool set_up_blocks(PagecacheDst *d, Error **errp)
 static bool load_start(const uint8_t *body, size_t len, Error **errp)
 {
     MigrationIncomingState *mis = migration_incoming_get_current();
+    const PagecacheReport accepted = { .status = PAGECACHE_REPORT_ACCEPTED };
     g_autofree char *err = NULL;
     PagecacheDst *d;
     guint i;
@@ -453,6 +456,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     d->reporter_started = true;
     qemu_thread_create(&d->reporter, "mig/pc-report", reporter_thread, d,
                        QEMU_THREAD_JOINABLE);
+    queue_report(d, &accepted);
     return true;
 }
 
@@ -483,10 +487,6 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o)
     trace_pagecache_dst_offer(o->disk, o->sector, o->block, o->page,
                               o->npages);
     stat64_add(&d->offered, o->npages);
-    if (!disk->reader) {
-        report_unavailable(d, o->block, o->page, o->npages);
-        return;
-    }
     for (i = 0; i <= o->npages; i++) {
         if (i < o->npages &&
             pagecache_claim_offer(&b->claims[o->page + i])) {
@@ -499,10 +499,12 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o)
         if (i < o->npages) {
             stat64_add(&d->superseded, 1);
         }
-        if (run.npages) {
+        if (run.npages && disk->reader) {
             pagecache_reader_submit(disk->reader, &run, 1);
-            run.npages = 0;
+        } else if (run.npages) {
+            report_unavailable(d, run.block, run.page, run.npages);
         }
+        run.npages = 0;
     }
 }
 
@@ -629,27 +631,29 @@ fail:
 
 /*
  * The reporter thread may be sending.  It is done at once when the source
- * reads its return path, and must not keep us for ever when it doesn't.
+ * reads its return path.  When that is broken, it must not keep us for ever;
+ * but the return path of a migration that went well must stay open: without
+ * our word that it did the source runs the guest, too.  That word would wait
+ * for the same bytes to drain.
  */
 static void join_reporter(PagecacheDst *d)
 {
     MigrationIncomingState *mis = migration_incoming_get_current();
     int64_t until = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
                     REPORTER_PATIENCE_MS;
+    bool failed = mis->state == MIGRATION_STATUS_FAILED;
     bool done;
 
     WITH_QEMU_LOCK_GUARD(&d->lock) {
         int64_t left;
 
-        while (!d->reporter_done &&
+        while (!d->reporter_done && failed &&
                (left = until - qemu_clock_get_ms(QEMU_CLOCK_REALTIME)) > 0) {
             qemu_cond_timedwait(&d->cond, &d->lock, left);
         }
         done = d->reporter_done;
     }
-    if (!done && mis->to_src_file) {
-        warn_report("skip-pagecache: the source does not read its return "
-                    "path, closing it");
+    if (!done && failed && mis->to_src_file) {
         qemu_file_shutdown(mis->to_src_file);
     }
     qemu_thread_join(&d->reporter);
@@ -678,6 +682,7 @@ int pagecache_dst_cleanup(void *opaque)
     for (i = 0; d->blocks && i < d->start->blocks->len; i++) {
         if (d->blocks[i].rb) {
             d->blocks[i].rb->pagecache_claims = NULL;
+            memory_region_unref(d->blocks[i].rb->mr);
         }
     }
     trace_pagecache_dst_cleanup();
@@ -814,6 +819,10 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
     if (info->has_refill_rate) {
         monitor_printf(mon, "refill rate: %" PRIu64 " kbytes/s\n",
                        info->refill_rate >> 10);
+    }
+    if (info->has_blackout_time) {
+        monitor_printf(mon, "share of the downtime: %" PRIu64 " us\n",
+                       info->blackout_time);
     }
     if (info->given_up) {
         monitor_printf(mon, "hints given up: %s\n", info->given_up);

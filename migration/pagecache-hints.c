@@ -37,7 +37,7 @@ struct PagecacheProducer {
 };
 
 static struct {
-    /* under the BQL */
+    /* changed under the BQL and the lock */
     QLIST_HEAD(, PagecacheProducer) producers;
     uint32_t next_id;
 
@@ -72,10 +72,9 @@ PagecacheProducer *pagecache_producer_register(const PagecacheProducerOps *ops,
     GLOBAL_STATE_CODE();
     p->ops = ops;
     p->opaque = opaque;
-    p->id = hints.next_id++;
-    QLIST_INSERT_HEAD(&hints.producers, p, next);
-
     WITH_QEMU_LOCK_GUARD(&hints.lock) {
+        p->id = hints.next_id++;
+        QLIST_INSERT_HEAD(&hints.producers, p, next);
         wanted = hints.wanted;
         epoch = hints.epoch;
     }
@@ -91,7 +90,9 @@ void pagecache_producer_unregister(PagecacheProducer *producer)
     GLOBAL_STATE_CODE();
     if (producer) {
         trace_pagecache_producer_unregister(producer->ops->name, producer->id);
-        QLIST_REMOVE(producer, next);
+        WITH_QEMU_LOCK_GUARD(&hints.lock) {
+            QLIST_REMOVE(producer, next);
+        }
         g_free(producer);
     }
 }
@@ -264,7 +265,10 @@ PagecacheVerdict pagecache_producer_hints(PagecacheProducer *producer,
 
     ret = verdict(producer, epoch);
     for (i = 0; ret == PAGECACHE_MORE && i < n; i++) {
-        queue_gpa(producer, &h[i]);
+        /* Asked for each hint: one alone may be of all RAM. */
+        if (producer_may_go_on(producer)) {
+            queue_gpa(producer, &h[i]);
+        }
     }
     return ret;
 }
@@ -353,13 +357,16 @@ void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
     }
 }
 
-void pagecache_hints_refuse(void)
+void pagecache_hints_refuse(uint32_t producer)
 {
-    QEMU_LOCK_GUARD(&hints.lock);
+    PagecacheProducer *p;
 
-    hints.wanted = false;
-    g_array_set_size(hints.queue, 0);
-    hints.queue_head = 0;
+    QEMU_LOCK_GUARD(&hints.lock);
+    QLIST_FOREACH(p, &hints.producers, next) {
+        if (p->id == producer) {
+            p->refused = true;
+        }
+    }
 }
 
 void pagecache_hints_stop(void)
@@ -367,15 +374,15 @@ void pagecache_hints_stop(void)
     PagecacheProducer *p, *next;
 
     GLOBAL_STATE_CODE();
-    pagecache_hints_refuse();
-    QLIST_FOREACH_SAFE(p, &hints.producers, next, next) {
-        p->ops->stop(p->opaque);
-    }
     WITH_QEMU_LOCK_GUARD(&hints.lock) {
+        hints.wanted = false;
         /* The queue may have been large; it starts small the next time. */
         g_array_unref(hints.queue);
         hints.queue = g_array_new(FALSE, FALSE, sizeof(PagecacheQueuedHint));
         hints.queue_head = 0;
+    }
+    QLIST_FOREACH_SAFE(p, &hints.producers, next, next) {
+        p->ops->stop(p->opaque);
     }
     trace_pagecache_hints_stop();
 }

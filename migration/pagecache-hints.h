@@ -41,8 +41,8 @@ typedef struct PagecacheHintDisk {
 void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks);
 /* Hints are no longer wanted.  BQL.  Nothing happens without a start. */
 void pagecache_hints_stop(void);
-/* The same for a thread without the BQL: producers are told as they call. */
-void pagecache_hints_refuse(void);
+/* No more from this producer, in this collection.  Any thread. */
+void pagecache_hints_refuse(uint32_t producer);
 
 /* Takes up to @max queued hints.  Any thread. */
 unsigned pagecache_hints_take(PagecacheQueuedHint *hints, unsigned max);

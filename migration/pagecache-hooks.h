@@ -30,6 +30,17 @@ void pagecache_qmp_init(void);
 
 /* --- source: pagecache-src.c --- */
 
+/*
+ * The capability is set or cleared through the monitor: return-path comes and
+ * goes with it, unless somebody had set that before.
+ */
+void pagecache_set_return_path(MigrationState *s, bool on);
+/*
+ * With a return path a migration into a file or a command never ends.  False
+ * if it goes there and return-path is on for our sake only.
+ */
+bool pagecache_may_open_return_path(MigrationState *s);
+
 /* A migration is being prepared: nothing is known of the last one any more. */
 void pagecache_src_reset(void);
 /* A guest comes in: nothing is to be told of an earlier outgoing migration. */

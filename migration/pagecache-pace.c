@@ -11,6 +11,7 @@
 /* What the usual time of a report is before the first one has come */
 #define PATIENCE_START_MS 1000
 #define PATIENCE_MIN_MS 200
+#define PATIENCE_MAX_MS 2000
 
 void pagecache_rate_add(PagecacheRate *rate, int64_t now, uint64_t bytes)
 {
@@ -119,5 +120,15 @@ int64_t pagecache_pace_patience(const PagecachePace *pace)
     if (!pace->report_ms) {
         return PATIENCE_START_MS;
     }
-    return MAX(PATIENCE_MIN_MS, 2 * pace->report_ms);
+    return MIN(MAX(PATIENCE_MIN_MS, 2 * pace->report_ms), PATIENCE_MAX_MS);
+}
+
+bool pagecache_pace_is_low(const PagecachePace *pace, int64_t now,
+                           uint64_t bytes)
+{
+    uint64_t storage = pagecache_rate_get(&pace->storage, now);
+    uint64_t channel = pagecache_rate_get(&pace->channel, now);
+
+    return storage && channel &&
+           bytes < (storage + channel) * PAGECACHE_LOW_MS / 1000;
 }

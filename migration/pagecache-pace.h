@@ -77,4 +77,12 @@ uint64_t pagecache_pace_tail_share(const PagecachePace *pace, int64_t now,
 /* Offers older than this are late, once the channel has nothing better. */
 int64_t pagecache_pace_patience(const PagecachePace *pace);
 
+/*
+ * Will both wires be done with @bytes within PAGECACHE_LOW_MS?  False as long
+ * as a rate is not known.
+ */
+#define PAGECACHE_LOW_MS 500
+bool pagecache_pace_is_low(const PagecachePace *pace, int64_t now,
+                           uint64_t bytes);
+
 #endif

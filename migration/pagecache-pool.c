@@ -257,9 +257,25 @@ uint64_t pagecache_pool_release_tail(PagecachePool *pool, uint64_t max_pages)
     return released;
 }
 
-uint64_t pagecache_pool_release_all(PagecachePool *pool)
+uint64_t pagecache_pool_release_producer(PagecachePool *pool,
+                                         uint32_t producer)
 {
-    return pagecache_pool_release_tail(pool, UINT64_MAX);
+    GSequenceIter *it, *next;
+    uint64_t released = 0;
+
+    for (it = g_sequence_get_begin_iter(pool->runs);
+         !g_sequence_iter_is_end(it); it = next) {
+        PagecachePoolRun *run = g_sequence_get(it);
+
+        next = g_sequence_iter_next(it);
+        if (run->producer == producer) {
+            pagecache_pool_release(pool, run);
+            released += run->npages;
+            g_sequence_remove(it);
+        }
+    }
+    pool->size -= released;
+    return released;
 }
 
 /* Frees @fl, which has no page in flight any more. */
@@ -317,7 +333,8 @@ uint64_t pagecache_pool_release_newest(PagecachePool *pool, uint64_t max_pages)
 
 uint32_t pagecache_pool_report(PagecachePool *pool, uint32_t block,
                                uint64_t page, uint32_t n,
-                               unsigned long *accepted, int64_t *offered_at)
+                               unsigned long *accepted, int64_t *offered_at,
+                               uint32_t *producer)
 {
     PoolBlock *b;
     Flight *fl = NULL;
@@ -342,6 +359,7 @@ uint32_t pagecache_pool_report(PagecachePool *pool, uint32_t block,
         }
         if (!count++) {
             *offered_at = fl->offered_at;
+            *producer = fl->run.producer;
         }
         pool->in_flight--;
         if (!--fl->left) {

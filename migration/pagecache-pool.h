@@ -77,8 +77,9 @@ void pagecache_pool_release(PagecachePool *pool, const PagecachePoolRun *run);
 
 /* These return how many pages were released. */
 uint64_t pagecache_pool_release_tail(PagecachePool *pool, uint64_t max_pages);
-/* Every page in the pool, not those in flight */
-uint64_t pagecache_pool_release_all(PagecachePool *pool);
+/* Every page in the pool that @producer hinted, not those in flight */
+uint64_t pagecache_pool_release_producer(PagecachePool *pool,
+                                         uint32_t producer);
 /* Pages in flight since before @offered_before, the oldest first */
 uint64_t pagecache_pool_release_old(PagecachePool *pool,
                                     int64_t offered_before,
@@ -91,12 +92,14 @@ uint64_t pagecache_pool_release_newest(PagecachePool *pool,
  * The destination says what became of @n pages.  Those that are in flight are
  * so no longer, nor held, and their bits are set in @accepted (bit 0 is
  * @page; the caller cleared the bitmap).  Pages that are not in flight do not
- * count.  @offered_at: when the first accepted page was offered; unchanged
- * when there is none.  Returns how many pages were accepted.
+ * count.  @offered_at, @producer: when the first accepted page was offered,
+ * and who had hinted it; unchanged when there is none.  Returns how many pages
+ * were accepted.
  */
 uint32_t pagecache_pool_report(PagecachePool *pool, uint32_t block,
                                uint64_t page, uint32_t n,
-                               unsigned long *accepted, int64_t *offered_at);
+                               unsigned long *accepted, int64_t *offered_at,
+                               uint32_t *producer);
 
 /* In pages */
 uint64_t pagecache_pool_size(const PagecachePool *pool);

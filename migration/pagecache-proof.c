@@ -55,6 +55,7 @@ static void *proof_thread(void *opaque)
             p->equal = page_is_equal(proof, p);
         }
         qemu_mutex_lock(&proof->lock);
+        /* On quit not all were compared; nobody looks at them any more. */
         g_queue_push_tail(&proof->done, pages);
         qemu_cond_signal(&proof->done_cond);
     }

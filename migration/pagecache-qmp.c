@@ -17,7 +17,7 @@
 #include "pagecache-hints.h"
 #include "pagecache-hooks.h"
 
-#define STAGED_MAX      (16 * 1024 * 1024)      /* hints */
+#define STAGED_MAX      (4 * 1024 * 1024)       /* hints */
 #define RETRY_MS        10
 
 typedef struct StagedHint {
@@ -127,23 +127,34 @@ static int find_disk(const char *device, Error **errp)
     return -1;
 }
 
-static bool stage(GArray *staged, const char *device, const char *ram_block,
+/* What one command brings: all of it is taken, or nothing */
+typedef struct Staging {
+    GArray *hints;              /* of StagedHint */
+    char *device;               /* of the last hint; the next has it, too */
+    int disk;
+} Staging;
+
+static bool stage(Staging *st, const char *device, const char *ram_block,
                   uint64_t address, uint64_t sector, uint32_t pages,
                   Error **errp)
 {
     StagedHint s = {
         .hint = { .gpa = address, .sector = sector, .npages = pages },
     };
-    int disk = find_disk(device, errp);
 
-    if (disk < 0) {
-        return false;
+    if (g_strcmp0(st->device, device)) {
+        st->disk = find_disk(device, errp);
+        if (st->disk < 0) {
+            return false;
+        }
+        g_free(st->device);
+        st->device = g_strdup(device);
     }
-    if (qmp.staged->len + staged->len >= STAGED_MAX) {
+    if (qmp.staged->len + st->hints->len >= STAGED_MAX) {
         error_setg(errp, "More than %d hints", STAGED_MAX);
         return false;
     }
-    s.hint.disk = disk;
+    s.hint.disk = st->disk;
     if (ram_block) {
         if (!g_hash_table_contains(qmp.names, ram_block)) {
             g_hash_table_add(qmp.names, g_strdup(ram_block));
@@ -151,12 +162,12 @@ static bool stage(GArray *staged, const char *device, const char *ram_block,
         g_hash_table_lookup_extended(qmp.names, ram_block,
                                      (gpointer *)&s.ram_block, NULL);
     }
-    g_array_append_val(staged, s);
+    g_array_append_val(st->hints, s);
     return true;
 }
 
 /* "device address sector pages [ram-block]" */
-static bool stage_line(GArray *staged, char *line, const char *where,
+static bool stage_line(Staging *st, char *line, const char *where,
                        Error **errp)
 {
     char *fields[6] = { NULL };
@@ -182,14 +193,14 @@ static bool stage_line(GArray *staged, char *line, const char *where,
                    "[ram-block]', got %d fields or a bad number", where, n);
         return false;
     }
-    if (!stage(staged, fields[0], fields[4], address, sector, pages, errp)) {
+    if (!stage(st, fields[0], fields[4], address, sector, pages, errp)) {
         error_prepend(errp, "%s: ", where);
         return false;
     }
     return true;
 }
 
-static bool stage_file(GArray *staged, const char *filename, Error **errp)
+static bool stage_file(Staging *st, const char *filename, Error **errp)
 {
     g_autoptr(GError) gerr = NULL;
     g_autofree char *text = NULL;
@@ -207,37 +218,43 @@ static bool stage_file(GArray *staged, const char *filename, Error **errp)
         if (next) {
             *next++ = '\0';
         }
-        if (!stage_line(staged, line, where, errp)) {
+        if (!stage_line(st, line, where, errp)) {
             return false;
         }
     }
     return true;
 }
 
+static bool stage_all(Staging *st, PagecacheHintRangeList *list,
+                      const char *filename, Error **errp)
+{
+    for (; list; list = list->next) {
+        PagecacheHintRange *r = list->value;
+
+        if (!stage(st, r->device, r->ram_block, r->address, r->sector,
+                   r->pages, errp)) {
+            return false;
+        }
+    }
+    return !filename || stage_file(st, filename, errp);
+}
+
 void qmp_x_pagecache_add_hints(bool has_hints, PagecacheHintRangeList *list,
                                const char *filename, Error **errp)
 {
     ERRP_GUARD();
-    g_autoptr(GArray) staged = g_array_new(FALSE, FALSE, sizeof(StagedHint));
+    Staging st = {
+        .hints = g_array_new(FALSE, FALSE, sizeof(StagedHint)),
+    };
 
     if (!has_hints && !filename) {
         error_setg(errp, "Expected 'hints' or 'filename', got neither");
-        return;
+    } else if (stage_all(&st, list, filename, errp)) {
+        g_array_append_vals(qmp.staged, st.hints->data, st.hints->len);
+        deliver(NULL);
     }
-    for (; list; list = list->next) {
-        PagecacheHintRange *r = list->value;
-
-        if (!stage(staged, r->device, r->ram_block, r->address, r->sector,
-                   r->pages, errp)) {
-            return;
-        }
-    }
-    if (filename && !stage_file(staged, filename, errp)) {
-        return;
-    }
-    /* All or nothing */
-    g_array_append_vals(qmp.staged, staged->data, staged->len);
-    deliver(NULL);
+    g_array_unref(st.hints);
+    g_free(st.device);
 }
 
 void qmp_x_pagecache_clear_hints(Error **errp)

@@ -23,6 +23,7 @@
 #include "qapi/clone-visitor.h"
 #include "qapi/error.h"
 #include "qapi/qapi-visit-pagecache.h"
+#include "exec/memory.h"
 #include "exec/target_page.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
@@ -46,6 +47,7 @@
 
 /* What one turn of the migration thread spends on each of its steps */
 #define TURN_HINTS_MS       10
+#define TURN_HINTS_BATCH    4           /* hints between looks at the clock */
 #define TURN_OFFERS_MS      10
 #define TURN_OFFERS_MAX     16384       /* offers */
 #define TURN_WAIT_MS        5           /* when there is nothing else to do */
@@ -53,9 +55,16 @@
 #define OFFER_PAGES_MAX     1024        /* pages in one offer */
 #define REPORTS_MAX         16384       /* messages waiting for their turn */
 #define SYNC_INTERVAL_MS    100
+#define ANSWER_POLL_MS      10
 
 /* If more than half of so many reports mismatch, hints are not worth it. */
 #define BREAKER_PAGES       1024
+
+/* How good the hints of one producer are */
+typedef struct Breaker {
+    uint32_t seen, bad;         /* pages compared; up to BREAKER_PAGES */
+    bool given_up;
+} Breaker;
 
 typedef struct PagecacheSrcStats {
     uint64_t duplicate, offered, reported, proven, mismatched, released;
@@ -76,13 +85,14 @@ typedef struct PagecacheSrc {
     PagecachePool *pool;
     PagecachePace pace;
     PagecacheSrcStats stats;
-    uint64_t breaker_seen, breaker_bad;
-    bool given_up;
+    GHashTable *breakers;       /* producer -> Breaker */
+    bool low_synced;
     bool sync_due;              /* the pool has had pages since the last sync */
     int64_t last_sync;
 
     /* Under record.lock */
     GQueue reports;             /* of PagecacheReport */
+    bool accepted;              /* the destination has answered to START */
     bool deaf;                  /* reports no longer count */
     QemuCond report_cond;
 } PagecacheSrc;
@@ -135,19 +145,42 @@ void pagecache_src_forget(void)
     record_state(false, false, NULL);
 }
 
+void pagecache_set_return_path(MigrationState *s, bool on)
+{
+    bool *return_path = &s->capabilities[MIGRATION_CAPABILITY_RETURN_PATH];
+
+    if (on && !*return_path) {
+        *return_path = true;
+        s->pagecache_return_path = true;
+    } else if (!on && s->pagecache_return_path) {
+        *return_path = false;
+        s->pagecache_return_path = false;
+    }
+}
+
+static bool goes_to_a_socket(MigrationState *s)
+{
+    Object *ioc = OBJECT(qemu_file_get_ioc(s->to_dst_file));
+
+    return object_dynamic_cast(ioc, TYPE_QIO_CHANNEL_SOCKET) ||
+           object_dynamic_cast(ioc, TYPE_QIO_CHANNEL_TLS);
+}
+
+bool pagecache_may_open_return_path(MigrationState *s)
+{
+    return !s->pagecache_return_path || goes_to_a_socket(s);
+}
+
 /* The first thing that it can't work with, or NULL */
 static const char *why_inactive(MigrationState *s)
 {
-    QIOChannel *ioc = qemu_file_get_ioc(s->to_dst_file);
-
     if (migrate_mapped_ram()) {
         return "the capability mapped-ram is on";
     }
     if (migrate_background_snapshot()) {
         return "the capability background-snapshot is on";
     }
-    if (!object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_SOCKET) &&
-        !object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_TLS)) {
+    if (!goes_to_a_socket(s)) {
         return "the target of the migration is no socket";
     }
     if (!s->rp_state.rp_thread_created) {
@@ -207,6 +240,7 @@ void pagecache_src_begin(MigrationState *s)
     new->page_bits = qemu_target_page_bits();
     new->blocks = g_ptr_array_new();
     new->numbers = g_hash_table_new(NULL, NULL);
+    new->breakers = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     g_queue_init(&new->reports);
     qemu_cond_init(&new->report_cond);
     WITH_QEMU_LOCK_GUARD(&record.lock) {
@@ -257,10 +291,36 @@ static void add_blocks(PagecacheWireStart *start)
         }
         w.idstr = g_strdup(rb->idstr);
         g_array_append_val(start->blocks, w);
+        /* The guest may eject the device that owns it. */
+        memory_region_ref(rb->mr);
         g_ptr_array_add(src->blocks, rb);
         g_hash_table_insert(src->numbers, rb,
                             GUINT_TO_POINTER(src->blocks->len));
     }
+}
+
+/*
+ * Not a byte of RAM is sent before the destination has said that it takes
+ * part.  With the BQL, which is dropped meanwhile.
+ */
+static bool wait_for_answer(MigrationState *s, QEMUFile *f, Error **errp)
+{
+    bool accepted = false;
+
+    bql_unlock();
+    WITH_QEMU_LOCK_GUARD(&record.lock) {
+        while (!src->accepted && s->state == MIGRATION_STATUS_SETUP &&
+               !qemu_file_get_error(f) && !migrate_has_error(s)) {
+            qemu_cond_timedwait(&src->report_cond, &record.lock,
+                                ANSWER_POLL_MS);
+        }
+        accepted = src->accepted;
+    }
+    bql_lock();
+    if (!accepted) {
+        error_setg(errp, "skip-pagecache: the destination did not accept START");
+    }
+    return accepted;
 }
 
 /* With the BQL */
@@ -279,10 +339,15 @@ static int pagecache_save_setup(QEMUFile *f, void *opaque, Error **errp)
     add_blocks(start);
     frame = pagecache_wire_encode_start(start);
     qemu_put_buffer(f, frame->data, frame->len);
+    qemu_fflush(f);
     trace_pagecache_src_start(start->disks->len, start->blocks->len,
                               start->digest);
 
+    /* The guest collects while we wait. */
     pagecache_hints_start((PagecacheHintDisk *)disks->data, disks->len);
+    if (!wait_for_answer(migrate_get_current(), f, errp)) {
+        return -EIO;
+    }
     return qemu_file_get_error(f);
 }
 
@@ -332,14 +397,27 @@ static void count_released(uint64_t pages, const char *why)
     }
 }
 
-static void give_up(const char *why)
+static Breaker *breaker_of(uint32_t producer)
 {
-    src->given_up = true;
-    pagecache_hints_refuse();
-    count_released(pagecache_pool_release_all(src->pool), "given up");
-    warn_report("skip-pagecache: hints are no longer used in this migration: "
-                "%s", why);
-    trace_pagecache_src_given_up(why);
+    gpointer key = GUINT_TO_POINTER(producer);
+    Breaker *b = g_hash_table_lookup(src->breakers, key);
+
+    if (!b) {
+        b = g_new0(Breaker, 1);
+        g_hash_table_insert(src->breakers, key, b);
+    }
+    return b;
+}
+
+static void give_up(uint32_t producer, const char *why)
+{
+    breaker_of(producer)->given_up = true;
+    pagecache_hints_refuse(producer);
+    count_released(pagecache_pool_release_producer(src->pool, producer),
+                   "given up");
+    warn_report("skip-pagecache: hints of producer %u are no longer used in "
+                "this migration: %s", producer, why);
+    trace_pagecache_src_given_up(producer, why);
     QEMU_LOCK_GUARD(&record.lock);
     g_free(record.given_up);
     record.given_up = g_strdup(why);
@@ -348,12 +426,12 @@ static void give_up(const char *why)
 static void take_hints(void)
 {
     int64_t until = now_ms() + TURN_HINTS_MS;
-    PagecacheQueuedHint q[64];
+    PagecacheQueuedHint q[TURN_HINTS_BATCH];
     unsigned i, n;
 
     do {
         n = pagecache_hints_take(q, ARRAY_SIZE(q));
-        for (i = 0; i < n && !src->given_up; i++) {
+        for (i = 0; i < n; i++) {
             guint nr = GPOINTER_TO_UINT(g_hash_table_lookup(src->numbers,
                                                             q[i].rb));
             PagecachePoolRun run = {
@@ -363,7 +441,7 @@ static void take_hints(void)
             };
             uint64_t added;
 
-            if (!nr || !q[i].rb->bmap) {
+            if (!nr || !q[i].rb->bmap || breaker_of(run.producer)->given_up) {
                 continue;
             }
             added = pagecache_pool_add(src->pool, &run, q[i].rb->bmap);
@@ -376,7 +454,7 @@ static void take_hints(void)
 
 /* Clears log and bits of pages that were reported, to be compared. */
 static void prove_range(const PagecacheReport *r, uint32_t first, uint32_t n,
-                        GArray *pages)
+                        uint32_t producer, GArray *pages)
 {
     RAMBlock *rb = g_ptr_array_index(src->blocks, r->block);
     DECLARE_BITMAP(taken, PAGECACHE_REPORT_PAGES_MAX) = { 0 };
@@ -384,7 +462,9 @@ static void prove_range(const PagecacheReport *r, uint32_t first, uint32_t n,
 
     ram_pagecache_take_dirty(rb, r->page + first, n, taken);
     for (i = 0; i < n; i++) {
-        PagecacheProofPage p = { .rb = rb, .page = r->page + first + i };
+        PagecacheProofPage p = {
+            .rb = rb, .page = r->page + first + i, .producer = producer,
+        };
 
         /* A page that lost its bit meanwhile need not be sent any more. */
         if (test_bit(i, taken)) {
@@ -399,8 +479,10 @@ static void take_report(const PagecacheReport *r, GArray *pages)
     g_autofree unsigned long *accepted = bitmap_new(r->npages);
     int64_t now = now_ms(), offered_at = now;
     unsigned long first, end;
+    uint32_t producer = 0;
     uint32_t n = pagecache_pool_report(src->pool, r->block, r->page,
-                                       r->npages, accepted, &offered_at);
+                                       r->npages, accepted, &offered_at,
+                                       &producer);
 
     trace_pagecache_src_report(r->block, r->page, r->npages, r->status, n,
                                now - offered_at);
@@ -417,7 +499,7 @@ static void take_report(const PagecacheReport *r, GArray *pages)
     for (first = find_first_bit(accepted, r->npages); first < r->npages;
          first = find_next_bit(accepted, r->npages, end)) {
         end = find_next_zero_bit(accepted, r->npages, first);
-        prove_range(r, first, end - first, pages);
+        prove_range(r, first, end - first, producer, pages);
     }
 }
 
@@ -443,20 +525,22 @@ static void take_reports(void)
 
 static void take_proof(const PagecacheProofPage *p)
 {
-    src->breaker_seen++;
+    Breaker *b = breaker_of(p->producer);
+
+    b->seen++;
     if (p->equal) {
         src->stats.proven++;
     } else {
         ram_pagecache_mark_dirty(p->rb, p->page);
         src->stats.mismatched++;
-        src->breaker_bad++;
+        b->bad++;
     }
     trace_pagecache_src_proof(p->rb->idstr, p->page, p->equal);
-    if (src->breaker_seen == BREAKER_PAGES) {
-        if (src->breaker_bad > BREAKER_PAGES / 2 && !src->given_up) {
-            give_up("most hinted pages differ from the disk");
+    if (b->seen == BREAKER_PAGES) {
+        if (b->bad > BREAKER_PAGES / 2 && !b->given_up) {
+            give_up(p->producer, "most hinted pages differ from the disk");
         }
-        src->breaker_seen = src->breaker_bad = 0;
+        b->seen = b->bad = 0;
     }
 }
 
@@ -581,26 +665,41 @@ static void feed_channel(void)
                    "channel idle, offered last");
 }
 
+static void sync_dirty(int64_t now)
+{
+    src->last_sync = now;
+    trace_pagecache_src_sync();
+    bql_lock();
+    WITH_RCU_READ_LOCK_GUARD() {
+        migration_bitmap_sync_precopy(false);
+    }
+    bql_unlock();
+}
+
 /*
- * Without this the guest's writes since the start might be left for the
- * blackout: when proofs bring the estimate down to nothing, QEMU switches
- * over without another look.
+ * QEMU looks at the dirty log when little is left to send, and the pool and
+ * what is in flight count as left.  So look when the pool is nearly done: the
+ * channel sends what the guest wrote while storage is still at work.  And
+ * look when all is done: proofs may have brought the estimate down to
+ * nothing, and then QEMU switches over without another look, leaving all that
+ * was written to the blackout.
  */
-static void sync_when_empty(bool empty)
+static void sync_when_due(bool empty)
 {
     int64_t now = now_ms();
+    uint64_t left = to_bytes(pagecache_pool_size(src->pool) +
+                             pagecache_pool_in_flight(src->pool));
 
     if (!empty) {
         src->sync_due = true;
+        if (!src->low_synced && left &&
+            pagecache_pace_is_low(&src->pace, now, left)) {
+            src->low_synced = true;
+            sync_dirty(now);
+        }
     } else if (src->sync_due && now - src->last_sync >= SYNC_INTERVAL_MS) {
         src->sync_due = false;
-        src->last_sync = now;
-        trace_pagecache_src_sync();
-        bql_lock();
-        WITH_RCU_READ_LOCK_GUARD() {
-            migration_bitmap_sync_precopy(false);
-        }
-        bql_unlock();
+        sync_dirty(now);
     }
 }
 
@@ -671,7 +770,7 @@ static int pagecache_save_iterate(QEMUFile *f, void *opaque)
     if (!empty && !offers->len && !channel_todo()) {
         wait_for_report();
     }
-    sync_when_empty(empty);
+    sync_when_due(empty);
     return empty;
 }
 
@@ -717,17 +816,26 @@ static int pagecache_save_complete(QEMUFile *f, void *opaque)
     dissolve();
     pagecache_hints_stop();
     qemu_put_buffer(f, frame->data, frame->len);
-
-    src->stats.blackout_us = qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start;
-    trace_pagecache_src_complete(src->stats.offered, src->stats.proven,
-                                 src->stats.mismatched, src->stats.released,
-                                 src->stats.blackout_us);
     if (src->running) {
-        pagecache_pool_release_all(src->pool);
-        pagecache_pool_release_newest(src->pool, UINT64_MAX);
         publish();
     }
+    WITH_QEMU_LOCK_GUARD(&record.lock) {
+        record.stats.pooled = record.stats.in_flight = 0;
+        record.stats.blackout_us = qemu_clock_get_us(QEMU_CLOCK_REALTIME) -
+                                   start;
+        trace_pagecache_src_complete(src->stats.offered, src->stats.proven,
+                                     src->stats.mismatched,
+                                     src->stats.released,
+                                     record.stats.blackout_us);
+    }
     return qemu_file_get_error(f);
+}
+
+/* Millions of small allocations take their time, and nobody need wait. */
+static void *free_pool_thread(void *opaque)
+{
+    pagecache_pool_free(opaque);
+    return NULL;
 }
 
 /*
@@ -737,6 +845,8 @@ static int pagecache_save_complete(QEMUFile *f, void *opaque)
 static void pagecache_save_cleanup(void *opaque)
 {
     PagecacheSrc *old;
+    QemuThread thread;
+    guint i;
 
     WITH_QEMU_LOCK_GUARD(&record.lock) {
         old = src;
@@ -751,8 +861,15 @@ static void pagecache_save_cleanup(void *opaque)
         record.stats.pooled = record.stats.in_flight = 0;
     }
     pagecache_proof_free(old->proof);
-    pagecache_pool_free(old->pool);
+    if (old->pool) {
+        qemu_thread_create(&thread, "pagecache-free", free_pool_thread,
+                           old->pool, QEMU_THREAD_DETACHED);
+    }
+    for (i = 0; i < old->blocks->len; i++) {
+        memory_region_unref(((RAMBlock *)old->blocks->pdata[i])->mr);
+    }
     g_ptr_array_unref(old->blocks);
+    g_hash_table_unref(old->breakers);
     g_hash_table_unref(old->numbers);
     qemu_cond_destroy(&old->report_cond);
     g_free(old);
@@ -776,7 +893,10 @@ bool pagecache_src_report(const uint8_t *buf, size_t len, Error **errp)
         return false;
     }
     QEMU_LOCK_GUARD(&record.lock);
-    if (src && !src->deaf &&
+    if (src && r->status == PAGECACHE_REPORT_ACCEPTED) {
+        src->accepted = true;
+        qemu_cond_signal(&src->report_cond);
+    } else if (src && !src->deaf &&
         g_queue_get_length(&src->reports) < REPORTS_MAX) {
         g_queue_push_tail(&src->reports, g_steal_pointer(&r));
         qemu_cond_signal(&src->report_cond);

@@ -488,9 +488,9 @@ bool pagecache_wire_decode_report(const uint8_t *buf, size_t len,
     report->status = get_u8(&r, "status");
     digest_len = get_u8(&r, "length of a digest");
     ok = report->status == PAGECACHE_REPORT_OK;
-    if (!r.failed && report->status > PAGECACHE_REPORT_REFUSED) {
+    if (!r.failed && report->status > PAGECACHE_REPORT_ACCEPTED) {
         fail(&r, "status %u, expected at most %u", report->status,
-             PAGECACHE_REPORT_REFUSED);
+             PAGECACHE_REPORT_ACCEPTED);
     }
     if (!r.failed && digest_len != (ok ? PAGECACHE_DIGEST_LEN : 0)) {
         fail(&r, "digests of %u bytes, expected %u", digest_len,

@@ -117,6 +117,7 @@ bool pagecache_wire_check_offer(const PagecacheWireStart *start,
 #define PAGECACHE_REPORT_OK             0   /* in RAM; digests follow */
 #define PAGECACHE_REPORT_UNAVAILABLE    1   /* could not be read */
 #define PAGECACHE_REPORT_REFUSED        2   /* the capability is off there */
+#define PAGECACHE_REPORT_ACCEPTED       3   /* answer to START: go on */
 
 #define PAGECACHE_REPORT_HEADER     16      /* bytes */
 #define PAGECACHE_REPORT_MAX        512     /* bytes, limit of the path */

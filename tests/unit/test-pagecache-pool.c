@@ -353,7 +353,8 @@ static void step_release_tail(Model *m)
         released += part.npages;
     }
     if (max == UINT64_MAX && rnd(2)) {
-        g_assert_cmpuint(pagecache_pool_release_all(m->pool), ==, released);
+        g_assert_cmpuint(pagecache_pool_release_tail(m->pool, UINT64_MAX), ==,
+                         released);
     } else {
         g_assert_cmpuint(pagecache_pool_release_tail(m->pool, max), ==,
                          released);
@@ -440,6 +441,7 @@ static void step_report(Model *m)
     uint64_t page = block < BLOCKS ? rnd(m->npages[block] + 3) : 0, before;
     g_autofree unsigned long *accepted = bitmap_new(n);
     int64_t at = -7, want_at = -7;
+    uint32_t who = UINT32_MAX;
     guint nr;
 
     if (m->flights->len && rnd(4)) {
@@ -452,7 +454,7 @@ static void step_report(Model *m)
         before = rnd(3);
         page -= MIN(page, before);
     }
-    got = pagecache_pool_report(m->pool, block, page, n, accepted, &at);
+    got = pagecache_pool_report(m->pool, block, page, n, accepted, &at, &who);
 
     for (i = 0; i < n; i++) {
         bool good = block < BLOCKS && page + i < m->npages[block] &&
@@ -626,14 +628,16 @@ static void test_empty(Fixture *fix, gconstpointer opaque)
     unsigned long accepted[1] = { 0 };
     PagecachePoolRun run;
     int64_t at = 3;
+    uint32_t who = UINT32_MAX;
 
     g_assert_false(pagecache_pool_take_head(fix->pool, 1, &run));
     g_assert_cmpuint(pagecache_pool_release_tail(fix->pool, 1), ==, 0);
-    g_assert_cmpuint(pagecache_pool_release_all(fix->pool), ==, 0);
+    g_assert_cmpuint(pagecache_pool_release_tail(fix->pool, UINT64_MAX), ==, 0);
     g_assert_cmpuint(pagecache_pool_release_old(fix->pool, INT64_MAX, 9),
                      ==, 0);
     g_assert_cmpuint(pagecache_pool_release_newest(fix->pool, 9), ==, 0);
-    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 0, 64, accepted, &at),
+    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 0, 64, accepted, &at,
+                                           &who),
                      ==, 0);
     g_assert_cmpint(at, ==, 3);
     g_assert_cmpuint(accepted[0], ==, 0);
@@ -786,9 +790,11 @@ static void test_report_partial(Fixture *fix, gconstpointer opaque)
 {
     unsigned long accepted[1] = { 0 };
     int64_t at = 0;
+    uint32_t who = UINT32_MAX;
 
     offer(fix, 60, 10, 33);
-    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 58, 8, accepted, &at),
+    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 58, 8, accepted, &at,
+                                           &who),
                      ==, 6);
     g_assert_cmphex(accepted[0], ==, 0xfc);
     g_assert_cmpint(at, ==, 33);
@@ -798,7 +804,8 @@ static void test_report_partial(Fixture *fix, gconstpointer opaque)
     /* The same again counts nothing, and does not touch the time. */
     accepted[0] = 0;
     at = -1;
-    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 58, 8, accepted, &at),
+    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 58, 8, accepted, &at,
+                                           &who),
                      ==, 0);
     g_assert_cmphex(accepted[0], ==, 0);
     g_assert_cmpint(at, ==, -1);
@@ -811,11 +818,13 @@ static void test_report_across_offers(Fixture *fix, gconstpointer opaque)
 {
     unsigned long accepted[1] = { 0 };
     int64_t at = 0;
+    uint32_t who = UINT32_MAX;
 
     offer(fix, 0, 4, 5);
     offer(fix, 4, 4, 6);
     offer(fix, 9, 4, 7);
-    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 2, 20, accepted, &at),
+    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 2, 20, accepted, &at,
+                                           &who),
                      ==, 10);
     g_assert_cmphex(accepted[0], ==, 0x7bf);
     g_assert_cmpint(at, ==, 5);
@@ -826,22 +835,24 @@ static void test_report_outside(Fixture *fix, gconstpointer opaque)
 {
     unsigned long accepted[1] = { 0 };
     int64_t at = -1;
+    uint32_t who = UINT32_MAX;
 
     offer(fix, FIX_PAGES - 1, 1, 5);
-    g_assert_cmpuint(pagecache_pool_report(fix->pool, 2, 0, 64, accepted, &at),
+    g_assert_cmpuint(pagecache_pool_report(fix->pool, 2, 0, 64, accepted, &at,
+                                           &who),
                      ==, 0);
     g_assert_cmpuint(pagecache_pool_report(fix->pool, UINT32_MAX, 0, 64,
-                                           accepted, &at), ==, 0);
+                                           accepted, &at, &who), ==, 0);
     g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, FIX_PAGES, 64,
-                                           accepted, &at), ==, 0);
+                                           accepted, &at, &who), ==, 0);
     g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, UINT64_MAX, 64,
-                                           accepted, &at), ==, 0);
+                                           accepted, &at, &who), ==, 0);
     g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, UINT64_MAX - 62, 64,
-                                           accepted, &at), ==, 0);
+                                           accepted, &at, &who), ==, 0);
     g_assert_cmphex(accepted[0], ==, 0);
     g_assert_cmpint(at, ==, -1);
     g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, FIX_PAGES - 1, 64,
-                                           accepted, &at), ==, 1);
+                                           accepted, &at, &who), ==, 1);
 }
 
 /* Only what is in flight: not what waits, not what was taken or released */
@@ -850,12 +861,14 @@ static void test_report_not_in_flight(Fixture *fix, gconstpointer opaque)
     unsigned long accepted[1] = { 0 };
     PagecachePoolRun run;
     int64_t at = -1;
+    uint32_t who = UINT32_MAX;
 
     offer(fix, 8, 1, 1);
     pagecache_pool_release_newest(fix->pool, 1);
     add(fix, 0, 0, 0, 4);
     g_assert_true(pagecache_pool_take_head(fix->pool, 2, &run));
-    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 0, 20, accepted, &at),
+    g_assert_cmpuint(pagecache_pool_report(fix->pool, 0, 0, 20, accepted, &at,
+                                           &who),
                      ==, 0);
     g_assert_true(is_held(fix, 0));
     g_assert_true(is_held(fix, 3));
@@ -868,10 +881,11 @@ static void test_block_of_no_page(Fixture *fix, gconstpointer opaque)
         .block = pagecache_pool_add_block(fix->pool, 0), .npages = 5,
     };
     int64_t at = -1;
+    uint32_t who = UINT32_MAX;
 
     g_assert_cmpuint(pagecache_pool_add(fix->pool, &run, dirty), ==, 0);
     g_assert_cmpuint(pagecache_pool_report(fix->pool, run.block, 0, 5,
-                                           accepted, &at), ==, 0);
+                                           accepted, &at, &who), ==, 0);
 }
 
 /* A pool is freed with pages in every state. */
