@@ -148,15 +148,9 @@ class Demo:
         need_memory(2 * args.ram + (0 if args.lun_dir else args.cache) + 512)
 
     def machine(self, lun):
-        device = {} if self.has_device() else {'device': None}
         return self.lab.machine(
             self.kernel, [lun], [self.disk.list], ram=self.args.ram,
-            bus=self.args.bus, qemu=self.args.qemu, **device)
-
-    def has_device(self):
-        done = subprocess.run([self.args.qemu, '-device', 'help'], text=True,
-                              stdout=subprocess.PIPE)
-        return '"virtio-pagecache-pci"' in done.stdout
+            bus=self.args.bus, qemu=self.args.qemu)
 
     def measure_storage(self, lun):
         """How fast a bare libiscsi reader on the destination is."""
@@ -208,6 +202,18 @@ class Demo:
         self.lab.drop(destination)
         self.lab.discard(lun)
         return Run(cache, outcome, check, trouble)
+
+
+def need_device(qemu):
+    """LabError unless this is a QEMU with our device."""
+    if not os.access(qemu, os.X_OK):
+        raise LabError(f'{qemu}: not there; build it with scripts/build-qemu')
+    done = subprocess.run([qemu, '-device', 'help'], text=True,
+                          stdout=subprocess.PIPE)
+    if '"virtio-pagecache-pci"' not in done.stdout:
+        raise LabError(f'{qemu}: expected a QEMU with the device '
+                       'virtio-pagecache-pci; build it with '
+                       'scripts/build-qemu')
 
 
 def median(runs):
@@ -310,7 +316,7 @@ def table(result, runs):
     row('pages that differ', *(str(len(r.outcome.different)) for r in runs))
     row('time saved', '', f'{result["saved"]:.0%}')
     row('  at most possible', '', f'{result["ceiling"]:.0%}')
-    return '\n'.join(f'  {a:28}{b:>20}{c:>20}' for a, b, c in lines)
+    return '\n'.join(f'  {a:28}{b:>22}{c:>22}' for a, b, c in lines)
 
 
 def draw(args, runs):
@@ -361,6 +367,7 @@ def main():
         if load > 1:
             talk.say(f'note: the load average is {load:.1f}; times will be '
                      'worse than on an idle machine')
+        need_device(args.qemu)
         plain, skip = [], []
         with Lab('demo', args.lan, args.san,
                  chap=('lab', 'lab-secret-1') if args.chap else None,

@@ -70,6 +70,7 @@ class Map:
         self.figures = {}
         for number, what in re.findall(r'(\d+) (\w+)', line):
             self.figures[what] = int(number)
+        self.figures['pauses'] = int(re.search(r'pauses: (\d+)', line)[1])
 
     @property
     def complete(self):
@@ -159,9 +160,19 @@ class Bench:
         return self.vm.sh(command, timeout, **options)
 
     def device(self, index):
-        name = self.vm.machine.device_name(index)
+        """The node of a disk's file system."""
+        # SCSI disks come in their own time and order
+        where = (f'/sys/bus/scsi/devices/*:0:{index}:0/block/*'
+                 if self.bus == 'virtio-scsi' else
+                 '/sys/block/' + os.path.basename(
+                     self.vm.machine.device_name(index)))
+        path = wait_until(lambda: self.sh(f'ls -d {where} 2>/dev/null; true'),
+                          20, f'disk {index} of the guest', 0.2)
+        name = '/dev/' + os.path.basename(path.strip())
         if index < len(self.disks):
-            return self.disks[index].mount_point_device(name)
+            name = self.disks[index].mount_point_device(name)
+        wait_until(lambda: self.sh(f'[ -b {name} ] && echo there; true'),
+                   20, f'{name} in the guest', 0.2)
         return name
 
     def mount(self):
@@ -174,9 +185,13 @@ class Bench:
             self.sh(f'labtool fill /lists/{index} /mnt/{index}', 200)
         self.sh('sync')
 
-    def load(self):
-        self.sh(f'insmod /driver/{guest.MODULE}')
+    def load(self, parameters=''):
+        self.sh(f'insmod /driver/{guest.MODULE} {parameters}')
         self.start_daemon()
+
+    def unload(self):
+        self.sh('kill $(pidof virtio-pagecached); sleep 0.3; '
+                'rmmod virtio_pagecache')
 
     def start_daemon(self):
         self.sh(f'/driver/{guest.DAEMON} >>/tmp/daemon.log 2>&1 & '
@@ -220,9 +235,9 @@ class Bench:
         info = self.vm.cmd('query-migrate')
         if info.get('status') in ('failed', 'cancelled', 'completed'):
             raise LabError(f'the migration ended early: {info}')
-        given_up = info.get('pagecache', {}).get('reason')
-        if given_up:
-            raise LabError(f'skip-pagecache is inactive: {given_up}')
+        reason = info.get('pagecache', {}).get('reason')
+        if reason and info['status'] == 'active':
+            raise LabError(f'skip-pagecache is inactive: {reason}')
         return 'map-time' in info.get('pagecache', {}) and info
 
     def runs(self):
@@ -415,58 +430,111 @@ def test_logical_volume(tap, bench):
                   'volume: both of its pieces', f'{len(low)}')
 
 
+def test_slow(tap, bench):
+    """A device that takes one hint at a time, and other users of the disks."""
+    bench.unload()
+    bench.load('buffers=1 buffer_hints=1')
+    before = bench.memory()
+    with bench.collection() as result:
+        check_map(tap, bench, result, 'slow', before['clean'] - 7800)
+        tap.check(result.figures['pauses'] > 100,
+                  'slow: the walk is left again and again', result.line)
+
+    # others get at the superblock, and nothing is lost
+    bench.sh('(while [ ! -e /tmp/stop ]; do for i in 0 1 2; do '
+             'mount -o remount /mnt/$i; done; echo x; done) '
+             '>/tmp/remounts & true')
+    with bench.collection() as result:
+        check_map(tap, bench, result, 'remounts', before['clean'] - 7800)
+    bench.sh('touch /tmp/stop')
+    tap.comment(f'{bench.sh("wc -l </tmp/remounts").strip()} remounts')
+
+    # files that come and go; their hints may be wrong, the kernel not
+    bench.sh('rm /tmp/stop; for i in 0 1 2; do (while [ ! -e /tmp/stop ]; do '
+             'for n in 1 2 3 4 5; do cp /bin/busybox /mnt/$i/b$n; '
+             'maptool deleted /mnt/$i/d$n 1 >/dev/null & p=$!; '
+             'truncate -s 100000 /mnt/$i/b$n; sync /mnt/$i/b$n; '
+             'rm /mnt/$i/b$n; kill $p; done; '
+             'echo 1 >/proc/sys/vm/drop_caches; done) >/dev/null 2>&1 & '
+             'done; true')
+    for _ in range(3):
+        with bench.collection() as result:
+            wrong = bench.compare(result.runs)
+            tap.comment(f'busy: {len(wrong)} of {len(result.pages)} pages '
+                        f'are wrong by now; {result.line}')
+            tap.check(result.complete, 'busy: map is complete', result.line)
+    bench.sh('touch /tmp/stop; sleep 1; sync')
+
+
+def begin_half(bench):
+    """A slow collection that is half-way."""
+    target = bench.begin()
+    wait_until(lambda: sum('virtio_pagecache_hints' in x
+                           for x in bench.traced()) > 20, 30,
+               'the collection is under way')
+    return target
+
+
 def test_goes_away(tap, bench):
     """Device, module, daemon and file systems, at any moment."""
     driver = '/sys/bus/virtio/drivers/virtio_pagecache'
     name = bench.sh(f'basename $(ls -d {driver}/virtio*)').strip()
-    before = len(bench.lines())
 
-    # cancelled at once, with whatever is under way
+    # cancelled at once
     for _ in range(3):
-        target = bench.begin()
-        bench.finish(target)
-    wait_until(lambda: 'idle' in bench.sh(
-        'grep -q poll /proc/$(pidof virtio-pagecached)/wchan && echo idle; '
-        'true'), 30, 'the daemon waits again')
-    tap.comment(bench.lines()[before:])
+        bench.finish(bench.begin())
 
-    # unbound in the middle of a collection, and bound again
-    target = bench.begin()
+    # unbound half-way, and bound again
+    before = len(bench.lines())
+    target = begin_half(bench)
     bench.sh(f'echo {name} >{driver}/unbind')
     tap.check(name not in bench.sh(f'ls {driver}'), 'away: unbound')
+    line = wait_until(lambda: bench.lines()[before:], 10, 'it stops')[0]
+    tap.check(' cut short: ' in line, 'away: unbound half-way', line)
     bench.sh(f'echo {name} >{driver}/bind')
     info = wait_until(bench.ended, 60, 'a map after binding again')
     tap.check(info['pagecache']['hinted-pages'] > 0,
               'away: a map after binding again', info['pagecache'])
     bench.finish(target)
 
-    # unplugged while a collection is under way
-    target = bench.begin()
+    # cancelled half-way
+    before = len(bench.lines())
+    bench.finish(begin_half(bench))
+    line = wait_until(lambda: bench.lines()[before:], 10, 'it stops')[0]
+    tap.check(' cut short: ' in line, 'away: cancelled half-way', line)
+
+    # the daemon killed half-way: the driver says that this was not all
+    before = len(bench.lines())
+    target = begin_half(bench)
+    bench.sh('kill $(pidof virtio-pagecached)')
+    wait_until(lambda: any('virtio_pagecache_end' in x and ' status=1 ' in x
+                           for x in bench.traced()), 10,
+               'the host is told that the map is cut short')
+    tap.check(len(bench.lines()) == before, 'half-way: daemon is killed')
+    bench.sh('rmmod virtio_pagecache')
+    tap.check('virtio_pagecache' not in bench.sh('lsmod'),
+              'away: module unloaded while a map is wanted')
+    bench.finish(target)
+    bench.load()
+
+    # the module can't go while the daemon has it open
+    text = bench.sh('rmmod virtio_pagecache 2>&1; true')
+    tap.check(re.search('busy|unavailable', text),
+              'away: module is in use by the daemon', text)
+    text = bench.sh(f'/driver/{guest.DAEMON} 2>&1; true')
+    tap.check('busy' in text, 'away: there is one daemon', text)
+
+    # unplugged and plugged in, under the daemon
     bench.vm.cmd('device_del', id='pc0')
     wait_until(lambda: 'pc0' not in json.dumps(
         bench.vm.cmd('qom-list', path='/machine/peripheral')), 30,
         'the device is unplugged')
     tap.check(not bench.sh(f'ls {driver} | grep virtio; true').strip(),
               'away: unplugged')
-    bench.finish(target)
     bench.vm.cmd('device_add', driver='virtio-pagecache-pci', id='pc0',
                  bus='port0')
     wait_until(lambda: bench.sh(f'ls {driver} | grep virtio; true').strip(),
                30, 'the device is plugged in')
-
-    # the module can't go while the daemon has it open; then it can
-    text = bench.sh('rmmod virtio_pagecache 2>&1; true')
-    tap.check(re.search('busy|unavailable', text),
-              'away: module is in use by the daemon', text)
-    text = bench.sh(f'/driver/{guest.DAEMON} 2>&1; true')
-    tap.check('busy' in text, 'away: there is one daemon', text)
-    target = bench.begin()
-    bench.sh('kill $(pidof virtio-pagecached); sleep 0.3; '
-             'rmmod virtio_pagecache')
-    tap.check('virtio_pagecache' not in bench.sh('lsmod'),
-              'away: module unloaded while a map is wanted')
-    bench.finish(target)
-    bench.load()
 
     # asleep and awake
     text = bench.sh('[ -e /sys/power/pm_test ] && echo devices '
@@ -481,19 +549,27 @@ def test_goes_away(tap, bench):
                   'away: a right map after all this', result.line)
 
     # unmounting waits for nothing, and no inode is left behind
-    target = bench.begin()
+    bench.unload()
+    bench.load('buffers=1 buffer_hints=1')
+    bench.sh('killall maptool busybox 2>/dev/null; losetup -d /dev/loop0')
+    before = len(bench.lines())
+    target = begin_half(bench)
     start = time.monotonic()
-    bench.sh('killall maptool busybox 2>/dev/null; losetup -d /dev/loop0; '
-             'umount /mnt/2; umount /mnt/1; umount /mnt/0')
-    tap.comment(f'unmounted within {time.monotonic() - start:.1f} s')
-    tap.check('/mnt/' not in bench.sh('cat /proc/mounts'), 'away: unmounted')
+    bench.sh('umount /mnt/0; umount /mnt/1; umount /mnt/2')
+    took = time.monotonic() - start
+    under_way = len(bench.lines()) == before
+    tap.check('/mnt/' not in bench.sh('cat /proc/mounts') and took < 3,
+              'away: unmounted half-way', f'{took:.1f} s')
+    line = wait_until(lambda: bench.lines()[before:], 60, 'it ends')[0]
+    tap.comment(f'unmounted within {took:.2f} s, collection still under way '
+                f'afterwards: {under_way}; {line}')
     bench.finish(target)
 
 
 def test(tap, version, bus):
     with contextlib.ExitStack() as stack:
         bench = Bench(version, bus, stack)
-        for part in (test_cold, test_written, test_logical_volume,
+        for part in (test_cold, test_written, test_logical_volume, test_slow,
                      test_goes_away):
             part(tap, bench)
         trouble = bench.vm.kernel_trouble()

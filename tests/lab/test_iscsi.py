@@ -171,6 +171,10 @@ def hung_storage(tap):
               id='balloon', bus='port0')
         found = destination.sh('sleep 1; cat /sys/bus/pci/devices/*/device')
         tap.check(BALLOON in found, 'the guest sees the new device', found)
+        timed(tap, destination, 'device_del', id='balloon')
+        destination.qmp.wait_event('DEVICE_DELETED', 60,
+                                   lambda data: data.get('device') == 'balloon')
+        tap.check(True, 'the guest gives the device back')
         checked(tap, 'meanwhile', destination)
         lab.drop(source)
         lab.target.resume()
