@@ -363,6 +363,25 @@ static void test_tail_bounds(void)
     }
 }
 
+static void test_is_low(void)
+{
+    PagecachePace pace = { 0 };
+    int64_t t = T0 + 2000;
+    uint64_t low;
+
+    /* Nothing is low as long as one wire's speed is not known. */
+    g_assert_false(pagecache_pace_is_low(&pace, t, 0));
+    flow(&pace.storage, T0, t, 10, 30000);
+    g_assert_false(pagecache_pace_is_low(&pace, t, 0));
+    flow(&pace.channel, T0, t, 10, 10000);
+    g_assert_true(pagecache_pace_is_low(&pace, t, 0));
+    /* 4 MB/s together */
+    low = UINT64_C(4000) * PAGECACHE_LOW_MS;
+    g_assert_true(pagecache_pace_is_low(&pace, t, low * 98 / 100));
+    g_assert_false(pagecache_pace_is_low(&pace, t, low * 102 / 100));
+    g_assert_false(pagecache_pace_is_low(&pace, t, UINT64_MAX));
+}
+
 /* --- patience --- */
 
 static void test_patience(void)
@@ -385,6 +404,17 @@ static void test_patience(void)
         pagecache_pace_reported(&pace, T0, 4096, 2);
     }
     g_assert_cmpint(pagecache_pace_patience(&pace), ==, 200);
+}
+
+/* Slow storage that hangs in the end must not hold the channel up. */
+static void test_patience_has_a_limit(void)
+{
+    PagecachePace pace = { 0 };
+
+    pagecache_pace_reported(&pace, T0, 4096, 900);
+    g_assert_cmpint(pagecache_pace_patience(&pace), ==, 1800);
+    pagecache_pace_reported(&pace, T0, 4096, 8000);
+    g_assert_cmpint(pagecache_pace_patience(&pace), ==, 2000);
 }
 
 /* Reports within the same millisecond are known to be fast, not unknown. */
@@ -421,7 +451,10 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache/pace/tail/unknown", test_tail_unknown);
     g_test_add_func("/pagecache/pace/tail/share", test_tail_share);
     g_test_add_func("/pagecache/pace/tail/bounds", test_tail_bounds);
+    g_test_add_func("/pagecache/pace/is-low", test_is_low);
     g_test_add_func("/pagecache/pace/patience", test_patience);
+    g_test_add_func("/pagecache/pace/patience/has-a-limit",
+                    test_patience_has_a_limit);
     g_test_add_func("/pagecache/pace/patience/of-no-time",
                     test_patience_of_no_time);
     return g_test_run();

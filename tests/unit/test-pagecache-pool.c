@@ -352,13 +352,26 @@ static void step_release_tail(Model *m)
         left -= part.npages;
         released += part.npages;
     }
-    if (max == UINT64_MAX && rnd(2)) {
-        g_assert_cmpuint(pagecache_pool_release_tail(m->pool, UINT64_MAX), ==,
-                         released);
-    } else {
-        g_assert_cmpuint(pagecache_pool_release_tail(m->pool, max), ==,
-                         released);
+    g_assert_cmpuint(pagecache_pool_release_tail(m->pool, max), ==, released);
+}
+
+static void step_release_producer(Model *m)
+{
+    uint32_t producer = rnd(6);
+    uint64_t released = 0;
+    guint i;
+
+    for (i = m->runs->len; i-- > 0;) {
+        PagecachePoolRun *run = &g_array_index(m->runs, PagecachePoolRun, i);
+
+        if (run->producer == producer) {
+            model_set(m, run, PAGE_POOL, PAGE_FREE);
+            released += run->npages;
+            g_array_remove_index_fast(m->runs, i);
+        }
     }
+    g_assert_cmpuint(pagecache_pool_release_producer(m->pool, producer), ==,
+                     released);
 }
 
 static uint32_t model_flight_left(const Model *m, guint nr)
@@ -441,7 +454,7 @@ static void step_report(Model *m)
     uint64_t page = block < BLOCKS ? rnd(m->npages[block] + 3) : 0, before;
     g_autofree unsigned long *accepted = bitmap_new(n);
     int64_t at = -7, want_at = -7;
-    uint32_t who = UINT32_MAX;
+    uint32_t who = UINT32_MAX, want_who = UINT32_MAX;
     guint nr;
 
     if (m->flights->len && rnd(4)) {
@@ -468,6 +481,7 @@ static void step_report(Model *m)
             nr = model_find_flight(m, block, page + i);
             g_assert_cmpuint(nr, <, m->flights->len);
             want_at = g_array_index(m->flights, ModelFlight, nr).offered_at;
+            want_who = g_array_index(m->flights, ModelFlight, nr).run.producer;
         }
         m->pages[block][page + i].state = PAGE_FREE;
     }
@@ -478,6 +492,7 @@ static void step_report(Model *m)
     }
     g_assert_cmpuint(got, ==, want);
     g_assert_cmpint(at, ==, want_at);
+    g_assert_cmpuint(who, ==, want_who);
 }
 
 /* The channel's scan sends a page, or the guest writes one. */
@@ -552,6 +567,9 @@ static void test_model(gconstpointer opaque)
         default:
             step_channel(m);
             break;
+        }
+        if (!rnd(50)) {
+            step_release_producer(m);
         }
         if (!rnd(100)) {
             step_renew(m);
@@ -757,6 +775,23 @@ static void test_tail_from_end(Fixture *fix, gconstpointer opaque)
     g_assert_true(is_held(fix, 8));
     g_assert_false(is_held(fix, 9));
     g_assert_cmpuint(pagecache_pool_release_tail(fix->pool, 100), ==, 9);
+}
+
+/* Only that one's, and only what is in the pool */
+static void test_release_producer(Fixture *fix, gconstpointer opaque)
+{
+    PagecachePoolRun run = { .producer = 7, .page = 10, .npages = 4 }, taken;
+
+    pagecache_pool_add(fix->pool, &run, fix->dirty);
+    add(fix, 0, 100, 20, 3);
+    g_assert_true(pagecache_pool_take_head(fix->pool, 2, &taken));
+    g_assert_cmpuint(taken.producer, ==, 7);
+    g_assert_cmpuint(pagecache_pool_release_producer(fix->pool, 6), ==, 0);
+    g_assert_cmpuint(pagecache_pool_release_producer(fix->pool, 7), ==, 2);
+    g_assert_true(is_held(fix, 11));
+    g_assert_false(is_held(fix, 12));
+    g_assert_true(is_held(fix, 20));
+    g_assert_cmpuint(pagecache_pool_size(fix->pool), ==, 3);
 }
 
 static void test_release_old(Fixture *fix, gconstpointer opaque)
@@ -977,6 +1012,7 @@ int main(int argc, char **argv)
     CASE("offer/once", test_offered_once);
     CASE("offer/nothing", test_offer_nothing);
     CASE("release/tail-from-end", test_tail_from_end);
+    CASE("release/producer", test_release_producer);
     CASE("release/old", test_release_old);
     CASE("release/newest", test_release_newest);
     CASE("report/partial", test_report_partial);

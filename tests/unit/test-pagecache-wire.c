@@ -578,6 +578,8 @@ static void test_report_round_trip(void)
     round_trip_report(1, PAGECACHE_REPORT_UNAVAILABLE);
     round_trip_report(UINT16_MAX, PAGECACHE_REPORT_UNAVAILABLE);
     round_trip_report(0, PAGECACHE_REPORT_REFUSED);
+    round_trip_report(0, PAGECACHE_REPORT_ACCEPTED);
+    round_trip_report(0, PAGECACHE_REPORT_ACCEPTED);
 }
 
 /* The limit of the return path's buffer is met exactly. */
@@ -633,8 +635,8 @@ static void test_report_malformed(void)
                "truncated at the digests: 47 bytes left, expected 48");
     bad_report(buf, len + 1, "1 bytes too many");
 
-    buf[14] = 3;
-    bad_report(buf, len, "status 3, expected at most 2");
+    buf[14] = 4;
+    bad_report(buf, len, "status 4, expected at most 3");
     buf[14] = PAGECACHE_REPORT_UNAVAILABLE;
     bad_report(buf, len, "digests of 16 bytes, expected 0");
     buf[15] = 0;
@@ -787,7 +789,7 @@ static void test_mutations_report(void)
         bool ok;
 
         fill_report(&r, g_test_rand_int_range(0, 32),
-                    g_test_rand_int_range(0, 3));
+                    g_test_rand_int_range(0, 4));
         bad = mutate(buf, pagecache_wire_encode_report(&r, buf));
         ok = decode_report(bad->data, bad->len, &r, &err);
         g_assert_true(ok == !err);
