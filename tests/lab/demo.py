@@ -32,7 +32,8 @@ from lab.paths import LabError
 
 OUTPUT = os.path.join(paths.BUILD, 'demo')
 #: the setting for which the targets of time hold
-STANDARD = {'lan': 1.0, 'san': 2.5, 'ram': 2048, 'cache': 1400, 'multifd': 1}
+STANDARD = {'lan': 1.0, 'san': 2.5, 'ram': 2048, 'cache': 1400, 'multifd': 1,
+            'prealloc': True}
 HINTED, PROVEN, SAVED = 0.95, 0.98, 0.55
 MIB, PAGE = 1 << 20, 4096
 CHANNEL_COLOUR, STORAGE_COLOUR = '#2b6cb0', '#dd6b20'
@@ -67,6 +68,10 @@ def parse(words):
         help="the disk's bus")
     add('--kernel', default='6.1', metavar='VERSION',
         help="the guest's Debian kernel, 6.1 or 6.12")
+    add('--no-prealloc', dest='prealloc', action='store_false',
+        help="do not let QEMU touch the guests' RAM in advance: the price of "
+        'the first touch of each page, which depends on the state of this '
+        "machine's memory, is then part of the migration")
     add('--chap', action='store_true', help='log in to the target with CHAP')
     add('--lun-dir', metavar='DIR',
         help='keep the LUN in a directory instead of memory')
@@ -150,7 +155,8 @@ class Demo:
     def machine(self, lun):
         return self.lab.machine(
             self.kernel, [lun], [self.disk.list], ram=self.args.ram,
-            bus=self.args.bus, qemu=self.args.qemu)
+            bus=self.args.bus, qemu=self.args.qemu,
+            prealloc=self.args.prealloc)
 
     def measure_storage(self, lun):
         """How fast a bare libiscsi reader on the destination is."""

@@ -30,7 +30,8 @@ class Machine:
 
     luns: target.Lun objects, one disk each.  bus: 'virtio-blk' or
     'virtio-scsi'.  device: options of virtio-pagecache-pci, or None for a
-    machine without it.  extra: more words for the command line.
+    machine without it.  prealloc: QEMU touches all RAM when it starts.
+    extra: more words for the command line.
     """
     kernel: object
     initrd: str
@@ -40,6 +41,7 @@ class Machine:
     bus: str = 'virtio-blk'
     device: typing.Optional[str] = 'id=pc0,bus=pcie.0,addr=0x10'
     qemu: str = paths.QEMU
+    prealloc: bool = False              # all of the RAM before the start
     accel: str = 'tcg,thread=multi'
     rerror: str = 'report'
     extra: typing.Sequence[str] = ()
@@ -61,6 +63,9 @@ class Machine:
             '-display', 'none', '-machine', 'q35,hpet=off',
             '-accel', self.accel, '-cpu', self.cpu(),
             '-m', str(self.ram), '-smp', str(self.cpus),
+            '-object', f'memory-backend-ram,id=ram0,size={self.ram}M,'
+                       f'prealloc={"on" if self.prealloc else "off"}',
+            '-machine', 'memory-backend=ram0',
             '-kernel', self.kernel.image, '-initrd', self.initrd,
             '-append', 'console=ttyS0 loglevel=5 panic=1 mitigations=off '
                        'tsc=reliable',
