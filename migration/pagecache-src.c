@@ -348,7 +348,8 @@ static int pagecache_save_setup(QEMUFile *f, void *opaque, Error **errp)
     if (!wait_for_answer(migrate_get_current(), f, errp)) {
         return -EIO;
     }
-    return qemu_file_get_error(f);
+    /* not without @errp: migration_thread() takes the message for granted */
+    return qemu_file_get_error_obj(f, errp);
 }
 
 /*
