@@ -8,159 +8,14 @@
  */
 
 #include "qemu/osdep.h"
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include "test-pagecache-reader-lib.h"
+#include "test-pagecache-tgtd.h"
 
 #define DISK        (16 * MiB)
-#define TARGET      "iqn.2026-01.test:disk"
 #define INITIATOR   "iqn.2026-01.test:host"
 
-/* --- The target ---------------------------------------------------------- */
-
-typedef struct Tgtd {
-    char *tgtd, *tgtadm;        /* programs */
-    char *dir, *disk;
-    int port;                   /* fixed for the life of the test */
-    int control;
-    GPid pid;                   /* 0: not running */
-} Tgtd;
-
 static Tgtd tgt;
-
-static char *find_program(const char *name)
-{
-    char *path = g_find_program_in_path(name);
-
-    if (!path) {
-        path = g_strdup_printf("/usr/sbin/%s", name);
-        if (!g_file_test(path, G_FILE_TEST_IS_EXECUTABLE)) {
-            g_clear_pointer(&path, g_free);
-        }
-    }
-    return path;
-}
-
-static int free_port(void)
-{
-    struct sockaddr_in sa = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    socklen_t len = sizeof(sa);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&sa, len), ==, 0);
-    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&sa, &len), ==, 0);
-    close(fd);
-    return ntohs(sa.sin_port);
-}
-
-static bool port_answers(int port)
-{
-    struct sockaddr_in sa = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-        .sin_port = htons(port),
-    };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool ok = connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0;
-
-    close(fd);
-    return ok;
-}
-
-static bool G_GNUC_PRINTF(1, 2) tgtadm(const char *format, ...)
-{
-    g_autofree char *args = NULL, *command = NULL, *out = NULL, *err = NULL;
-    int status = -1;
-    va_list ap;
-
-    va_start(ap, format);
-    args = g_strdup_vprintf(format, ap);
-    va_end(ap);
-    command = g_strdup_printf("%s -C %d --lld iscsi %s", tgt.tgtadm,
-                              tgt.control, args);
-    if (!g_spawn_command_line_sync(command, &out, &err, &status, NULL)) {
-        return false;
-    }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-static void in_child(gpointer opaque)
-{
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-}
-
-static void tgtd_start(void)
-{
-    g_autofree char *control = g_strdup_printf("%d", tgt.control);
-    g_autofree char *portal = g_strdup_printf("portal=127.0.0.1:%d", tgt.port);
-    char *argv[] = {
-        tgt.tgtd, (char *)"-f", (char *)"-C", control, (char *)"--iscsi",
-        portal, NULL
-    };
-    GError *err = NULL;
-    int i;
-
-    g_assert_cmpint(tgt.pid, ==, 0);
-    g_spawn_async(NULL, argv, NULL,
-                  G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL |
-                  G_SPAWN_STDERR_TO_DEV_NULL, in_child, NULL, &tgt.pid, &err);
-    g_assert_no_error(err);
-    for (i = 0; i < 200; i++) {
-        if (port_answers(tgt.port) && tgtadm("--op show --mode sys")) {
-            return;
-        }
-        g_usleep(50 * 1000);
-    }
-    g_error("tgtd does not answer on 127.0.0.1:%d", tgt.port);
-}
-
-static void tgtd_kill(void)
-{
-    if (tgt.pid) {
-        kill(tgt.pid, SIGKILL);
-        waitpid(tgt.pid, NULL, 0);
-        tgt.pid = 0;
-    }
-}
-
-/* LUN 1: the disk; LUN 2: the same with blocks of 4 KiB */
-static void tgtd_add_target(void)
-{
-    g_assert(tgtadm("--op new --mode target --tid 1 -T " TARGET));
-    g_assert(tgtadm("--op new --mode logicalunit --tid 1 --lun 1 "
-                    "--bstype rdwr -b %s", tgt.disk));
-    g_assert(tgtadm("--op new --mode logicalunit --tid 1 --lun 2 "
-                    "--bstype rdwr --blocksize 4096 -b %s", tgt.disk));
-    g_assert(tgtadm("--op bind --mode target --tid 1 -I ALL"));
-}
-
-static void tgtd_fresh(void)
-{
-    tgtd_kill();
-    tgtd_start();
-    tgtd_add_target();
-}
-
-/* False, and the test is skipped, when there is no tgtd */
-static bool have_tgtd(void)
-{
-    if (!tgt.tgtd || !tgt.tgtadm) {
-        g_test_skip("tgtd and tgtadm (package tgt) are not installed");
-        return false;
-    }
-    if (access("/var/run/tgtd", W_OK) != 0 && geteuid() != 0) {
-        g_test_skip("tgtd needs to write to /var/run/tgtd");
-        return false;
-    }
-    return true;
-}
+static char *dir;
 
 /* --- The reader ---------------------------------------------------------- */
 
@@ -171,7 +26,7 @@ static PagecacheReaderSpec *iscsi_spec(int lun)
     spec = pagecache_reader_spec_alloc(pagecache_reader_iscsi_ops);
     spec->name = g_strdup("test LUN");
     spec->u.iscsi.portal = g_strdup_printf("127.0.0.1:%d", tgt.port);
-    spec->u.iscsi.target = g_strdup(TARGET);
+    spec->u.iscsi.target = g_strdup(TGTD_TARGET);
     spec->u.iscsi.initiator = g_strdup(INITIATOR);
     spec->u.iscsi.lun = lun;
     return spec;
@@ -218,10 +73,10 @@ static void test_read(const void *opaque)
     static const uint64_t offsets[] = { 0, 3 * SECTOR, 5 * MiB + SECTOR };
     unsigned i;
 
-    if (!have_tgtd()) {
+    if (!tgtd_available(&tgt)) {
         return;
     }
-    tgtd_fresh();
+    tgtd_fresh(&tgt);
     for (i = 0; i < G_N_ELEMENTS(offsets); i++) {
         Sink *s = sink_new(20000, offsets[i]);
         PagecacheReaderConfig config = sink_config(s);
@@ -261,10 +116,10 @@ static void test_digest(void)
     };
     unsigned i;
 
-    if (!have_tgtd()) {
+    if (!tgtd_available(&tgt)) {
         return;
     }
-    tgtd_fresh();
+    tgtd_fresh(&tgt);
     for (i = 0; i < G_N_ELEMENTS(digests); i++) {
         Sink *s = sink_new(2000, 0);
         PagecacheReaderConfig config = sink_config(s);
@@ -305,13 +160,14 @@ static void test_chap(void)
     PagecacheReaderConfig config = sink_config(s);
     PagecacheReader *r;
 
-    if (!have_tgtd()) {
+    if (!tgtd_available(&tgt)) {
         sink_free(s);
         return;
     }
-    tgtd_fresh();
-    g_assert(tgtadm("--op new --mode account --user anna --password right-1"));
-    g_assert(tgtadm("--op bind --mode account --tid 1 --user anna"));
+    tgtd_fresh(&tgt);
+    g_assert(tgtadm(&tgt, "--op new --mode account --user anna "
+                    "--password right-1"));
+    g_assert(tgtadm(&tgt, "--op bind --mode account --tid 1 --user anna"));
 
     spec = iscsi_spec(1);
     spec->u.iscsi.user = g_strdup("anna");
@@ -333,10 +189,10 @@ static void test_wrong(void)
 {
     PagecacheReaderSpec *spec;
 
-    if (!have_tgtd()) {
+    if (!tgtd_available(&tgt)) {
         return;
     }
-    tgtd_fresh();
+    tgtd_fresh(&tgt);
     expect_refused(iscsi_spec(9), "TEST UNIT READY: ");
     /* tgtd's LUN 0 is a controller, and no disk */
     expect_refused(iscsi_spec(0), "READ CAPACITY(16): ");
@@ -408,22 +264,22 @@ static void test_killed(void)
     PagecacheReader *r;
     unsigned before;
 
-    if (!have_tgtd()) {
+    if (!tgtd_available(&tgt)) {
         sink_free(s);
         return;
     }
-    tgtd_fresh();
+    tgtd_fresh(&tgt);
     config.max_failures = 1000;
     r = pagecache_reader_open(iscsi_spec(1), &config);
     submit_random(r, s, DISK, 1000, false);
     expect_good(s);
     submit_random(r, s, DISK, 200000, false);
     g_assert(sink_wait(s, 20000, 30000));
-    tgtd_kill();
+    tgtd_kill(&tgt);
     before = sink_good(s);
     g_assert_cmpuint(before, <, 201000);
     g_usleep(500 * 1000);
-    tgtd_fresh();
+    tgtd_fresh(&tgt);
     /* a second or two without a target cost what was in flight then */
     g_assert(sink_wait(s, s->npages, 30000));
     g_assert_cmpuint(sink_good(s), >, before);
@@ -449,11 +305,11 @@ static void test_hangs(void)
     PagecacheReader *r;
     int64_t start;
 
-    if (!have_tgtd()) {
+    if (!tgtd_available(&tgt)) {
         sink_free(s);
         return;
     }
-    tgtd_fresh();
+    tgtd_fresh(&tgt);
     config.deadline_ms = 500;
     r = pagecache_reader_open(iscsi_spec(1), &config);
     submit_random(r, s, DISK, 1000, false);
@@ -483,11 +339,11 @@ static void test_hangs_close(void)
     PagecacheReaderConfig config = sink_config(s);
     PagecacheReader *r;
 
-    if (!have_tgtd()) {
+    if (!tgtd_available(&tgt)) {
         sink_free(s);
         return;
     }
-    tgtd_fresh();
+    tgtd_fresh(&tgt);
     config.deadline_ms = 100000;
     r = pagecache_reader_open(iscsi_spec(1), &config);
     submit_random(r, s, DISK, 200000, false);
@@ -515,11 +371,11 @@ static void test_hangs_a_while(void)
     PagecacheReader *r;
     unsigned before;
 
-    if (!have_tgtd()) {
+    if (!tgtd_available(&tgt)) {
         sink_free(s);
         return;
     }
-    tgtd_fresh();
+    tgtd_fresh(&tgt);
     config.deadline_ms = 400;
     config.giveup_ms = 20000;
     r = pagecache_reader_open(iscsi_spec(1), &config);
@@ -544,10 +400,10 @@ static void test_close(void)
 {
     int i;
 
-    if (!have_tgtd()) {
+    if (!tgtd_available(&tgt)) {
         return;
     }
-    tgtd_fresh();
+    tgtd_fresh(&tgt);
     for (i = 0; i < 30; i++) {
         Sink *s = sink_new(20000, 0);
         PagecacheReaderConfig config = sink_config(s);
@@ -561,40 +417,9 @@ static void test_close(void)
     }
 }
 
-static void setup(void)
-{
-    tgt.tgtd = find_program("tgtd");
-    tgt.tgtadm = find_program("tgtadm");
-    tgt.control = 20000 + getpid() % 10000;
-    tgt.port = free_port();
-    tgt.dir = g_dir_make_tmp("pagecache-iscsi-XXXXXX", NULL);
-    g_assert_nonnull(tgt.dir);
-    tgt.disk = g_build_filename(tgt.dir, "disk", NULL);
-    pattern_file(tgt.disk, DISK);
-    if (geteuid() == 0) {
-        g_mkdir_with_parents("/var/run/tgtd", 0755);
-    }
-}
-
-static void teardown(void)
-{
-    g_autofree char *socket = NULL, *lock = NULL;
-
-    tgtd_kill();
-    socket = g_strdup_printf("/var/run/tgtd/socket.%d", tgt.control);
-    lock = g_strdup_printf("%s.lock", socket);
-    unlink(socket);
-    unlink(lock);
-    unlink(tgt.disk);
-    rmdir(tgt.dir);
-    g_free(tgt.tgtd);
-    g_free(tgt.tgtadm);
-    g_free(tgt.dir);
-    g_free(tgt.disk);
-}
-
 int main(int argc, char **argv)
 {
+    g_autofree char *disk = NULL;
     int ret;
 
     g_test_init(&argc, &argv, NULL);
@@ -602,7 +427,11 @@ int main(int argc, char **argv)
         g_print("1..0 # SKIP built without libiscsi\n");
         return 0;
     }
-    setup();
+    dir = g_dir_make_tmp("pagecache-iscsi-XXXXXX", NULL);
+    g_assert_nonnull(dir);
+    disk = g_build_filename(dir, "disk", NULL);
+    pattern_file(disk, DISK);
+    tgtd_init(&tgt, disk);
     g_test_add_data_func("/pagecache-reader-iscsi/read/512",
                          GINT_TO_POINTER(1), test_read);
     g_test_add_data_func("/pagecache-reader-iscsi/read/4096",
@@ -618,6 +447,9 @@ int main(int argc, char **argv)
                     test_hangs_a_while);
     g_test_add_func("/pagecache-reader-iscsi/close", test_close);
     ret = g_test_run();
-    teardown();
+    tgtd_destroy(&tgt);
+    unlink(disk);
+    rmdir(dir);
+    g_free(dir);
     return ret;
 }

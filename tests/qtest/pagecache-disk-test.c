@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest testcases for skip-pagecache: the ways to give a guest its disk
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * In each of them the destination finds a way of its own to the image, and all
+ * of the cache is read from there.  Images on iSCSI are served by tgtd.
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "pagecache-test-lib.h"
+#include "../unit/test-pagecache-tgtd.h"
+
+#define UUID    "7d1c9a42-58c5-4c3e-9c56-0c3e2b8d6a11"
+#define DEVICE  " -device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5"
+
+static Tgtd tgt;
+
+/* A target that serves the image of @t, or NULL: skipped */
+static PcTest *iscsi_new(void)
+{
+    PcTest *t;
+
+    tgtd_init(&tgt, NULL);
+    if (!tgtd_available(&tgt)) {
+        tgtd_destroy(&tgt);
+        return NULL;
+    }
+    t = pct_new();
+    tgt.disk = t->disk;
+    tgtd_start(&tgt);
+    tgtd_add_target(&tgt);
+    return t;
+}
+
+static void iscsi_free(PcTest *t)
+{
+    pct_free(t);
+    tgtd_destroy(&tgt);
+}
+
+static void start_both(PcTest *t, const char *args)
+{
+    pct_start_src(t, args);
+    pct_start_dst(t, args);
+    pct_on(t);
+}
+
+static void hint_cache_at(PcTest *t, uint64_t offset)
+{
+    unsigned i;
+
+    for (i = 0; i < CACHE_PAGES; i++) {
+        pct_hint(t, "blk0", pct_cache_addr(i),
+                 pct_cache_sector(i) - offset / 512, 1);
+    }
+}
+
+/* With @args, all of the cache is read by @reader */
+static void check_read(PcTest *t, const char *args, uint64_t offset,
+                       const char *reader)
+{
+    QDict *disk;
+
+    start_both(t, args);
+    hint_cache_at(t, offset);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    disk = pct_disk_info(t->dst);
+    g_assert_cmpstr(qdict_get_str(disk, "device"), ==, DISK_PATH);
+    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "ready");
+    g_assert_cmpstr(qdict_get_str(disk, "reader"), ==, reader);
+    g_assert_cmpint(qdict_get_int(disk, "errors"), ==, 0);
+    qobject_unref(disk);
+}
+
+/* --- iSCSI --- */
+
+static void bind_all(void)
+{
+    g_assert_true(tgtadm(&tgt, "--op bind --mode target --tid 1 -I ALL"));
+}
+
+static void bind_initiator(const char *name)
+{
+    g_assert_true(tgtadm(&tgt, "--op bind --mode target --tid 1 "
+                         "--initiator-name %s", name));
+}
+
+static void bind_user(const char *user, const char *password)
+{
+    bind_all();
+    g_assert_true(tgtadm(&tgt, "--op new --mode account --user %s "
+                         "--password %s", user, password));
+    g_assert_true(tgtadm(&tgt, "--op bind --mode account --tid 1 --user %s",
+                         user));
+}
+
+/* The target lets in whom it knows: a VM is known by its UUID. */
+static void test_iscsi_uuid(void)
+{
+    PcTest *t = iscsi_new();
+    g_autofree char *args = NULL;
+
+    if (!t) {
+        return;
+    }
+    bind_initiator("iqn.2008-11.org.linux-kvm:" UUID);
+    args = g_strdup_printf(
+        "-uuid " UUID " -blockdev raw,node-name=disk0,file.driver=iscsi,"
+        "file.transport=tcp,file.portal=127.0.0.1:%d,file.target="
+        TGTD_TARGET ",file.lun=1" DEVICE, tgt.port);
+    check_read(t, args, 0, "iscsi");
+    iscsi_free(t);
+}
+
+/* ... by its name, without a UUID ... */
+static void test_iscsi_vm_name(void)
+{
+    PcTest *t = iscsi_new();
+    g_autofree char *args = NULL;
+
+    if (!t) {
+        return;
+    }
+    bind_initiator("iqn.2008-11.org.linux-kvm:anna");
+    args = g_strdup_printf(
+        "-name anna -drive if=none,id=disk0,format=raw,"
+        "file=iscsi://127.0.0.1:%d/" TGTD_TARGET "/1" DEVICE, tgt.port);
+    check_read(t, args, 0, "iscsi");
+    iscsi_free(t);
+}
+
+/* ... or as the disk's options say. */
+static void test_iscsi_initiator(void)
+{
+    PcTest *t = iscsi_new();
+    g_autofree char *args = NULL;
+
+    if (!t) {
+        return;
+    }
+    bind_initiator("iqn.2026-01.test:me");
+    args = g_strdup_printf(
+        "-iscsi initiator-name=iqn.2026-01.test:me,header-digest=CRC32C "
+        "-drive if=none,id=disk0,format=raw,"
+        "file=iscsi://127.0.0.1:%d/" TGTD_TARGET "/1" DEVICE, tgt.port);
+    check_read(t, args, 0, "iscsi");
+    iscsi_free(t);
+}
+
+static void test_iscsi_chap(void)
+{
+    PcTest *t = iscsi_new();
+    g_autofree char *args = NULL;
+
+    if (!t) {
+        return;
+    }
+    bind_user("anna", "password-1");
+    args = g_strdup_printf(
+        "-object secret,id=secret0,data=password-1 "
+        "-blockdev raw,node-name=disk0,file.driver=iscsi,"
+        "file.transport=tcp,file.portal=127.0.0.1:%d,file.target="
+        TGTD_TARGET ",file.lun=1,file.user=anna,file.password-secret=secret0,"
+        "file.header-digest=crc32c-none" DEVICE, tgt.port);
+    check_read(t, args, 0, "iscsi");
+    iscsi_free(t);
+}
+
+/* The guest's disk is a part of the LUN. */
+static void test_iscsi_offset(void)
+{
+    static const uint64_t offset = 1 * MiB - 512;
+    PcTest *t = iscsi_new();
+    g_autofree char *args = NULL;
+
+    if (!t) {
+        return;
+    }
+    bind_all();
+    args = g_strdup_printf(
+        "-blockdev raw,node-name=disk0,offset=%" PRIu64 ",size=%" PRIu64
+        ",file.driver=iscsi,file.transport=tcp,file.portal=127.0.0.1:%d,"
+        "file.target=" TGTD_TARGET ",file.lun=1" DEVICE, offset,
+        DISK_SIZE - offset, tgt.port);
+    check_read(t, args, offset, "iscsi");
+    iscsi_free(t);
+}
+
+/* Blocks of 4 KiB, and no raw node in front of them */
+static void test_iscsi_blocks(void)
+{
+    PcTest *t = iscsi_new();
+    g_autofree char *args = NULL;
+
+    if (!t) {
+        return;
+    }
+    bind_all();
+    args = g_strdup_printf(
+        "-blockdev iscsi,node-name=disk0,transport=tcp,portal=127.0.0.1:%d,"
+        "target=" TGTD_TARGET ",lun=2" DEVICE
+        ",logical_block_size=4096,physical_block_size=4096", tgt.port);
+    check_read(t, args, 0, "iscsi");
+    iscsi_free(t);
+}
+
+/*
+ * The target hangs for ever: the pages come over the channel, the migration
+ * completes, and the destination still does what it is told.
+ */
+static void test_iscsi_hangs(void)
+{
+    PcTest *t = iscsi_new();
+    g_autofree char *src = NULL, *dst = NULL;
+    QDict *disk;
+
+    if (!t) {
+        return;
+    }
+    bind_all();
+    src = g_strdup_printf(
+        "-blockdev iscsi,node-name=disk0,transport=tcp,portal=127.0.0.1:%d,"
+        "target=" TGTD_TARGET ",lun=1" DEVICE, tgt.port);
+    dst = g_strdup_printf("%s -global migration.x-pagecache-deadline=500",
+                          src);
+    pct_start_src(t, src);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_hint_cache(t);
+    kill(tgt.pid, SIGSTOP);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "unavailable-pages", 1);
+    pct_full_speed(t);
+    pct_wait_complete(t);
+    pct_check_memory(t, t->dst);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    disk = pct_disk_info(t->dst);
+    g_assert_cmpstr(qdict_get_str(disk, "reader"), ==, "iscsi");
+    g_assert_cmpint(qdict_get_int(disk, "bytes-read"), ==, 0);
+    g_assert_true(qdict_haskey(disk, "error"));
+    qobject_unref(disk);
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'blockdev-add',"
+                             "  'arguments': { 'driver': 'null-co',"
+                             "                 'node-name': 'other' } }");
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'blockdev-del',"
+                             "  'arguments': { 'node-name': 'other' } }");
+    /* the guest's own session needs the target to say goodbye */
+    kill(tgt.pid, SIGCONT);
+    iscsi_free(t);
+}
+
+/* --- The block layer --- */
+
+static bool run_qemu_img(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static bool run_qemu_img(const char *format, ...)
+{
+    g_autofree char *args = NULL, *command = NULL, *out = NULL;
+    int status;
+    va_list ap;
+
+    va_start(ap, format);
+    args = g_strdup_vprintf(format, ap);
+    va_end(ap);
+    command = g_strdup_printf("%s %s", getenv("QTEST_QEMU_IMG"), args);
+    return g_spawn_command_line_sync(command, &out, NULL, &status, NULL) &&
+           status == 0;
+}
+
+/* An overlay, with some of the cache in it and the rest in the raw base */
+static void test_overlay(void)
+{
+    PcTest *t;
+    g_autofree char *image = NULL, *args = NULL;
+
+    if (!have_qemu_img()) {
+        g_test_skip("QTEST_QEMU_IMG not set or qemu-img missing");
+        return;
+    }
+    t = pct_new();
+    image = pct_path(t, "overlay.qcow2");
+    g_assert_true(run_qemu_img("create -f qcow2 -b %s -F raw %s", t->disk,
+                               image));
+    args = g_strdup_printf(
+        "-drive if=none,id=disk0,format=qcow2,file=%s" DEVICE, image);
+    check_read(t, args, 0, "block");
+    pct_free(t);
+}
+
+static void test_nbd(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *path = pct_path(t, "nbd.sock");
+    g_autofree char *args = NULL;
+    g_autofree char *export = NULL;
+    QTestState *server;
+
+    export = g_strdup_printf("-blockdev file,node-name=image,filename=%s",
+                             t->disk);
+    server = pct_start(t, export);
+    qtest_qmp_assert_success(server, "{ 'execute': 'nbd-server-start',"
+                             "  'arguments': { 'addr': { 'type': 'unix',"
+                             "    'data': { 'path': %s } } } }", path);
+    qtest_qmp_assert_success(server, "{ 'execute': 'block-export-add',"
+                             "  'arguments': { 'type': 'nbd', 'id': 'e0',"
+                             "    'node-name': 'image', 'name': 'image' } }");
+    args = g_strdup_printf(
+        "-blockdev nbd,node-name=disk0,server.type=unix,server.path=%s,"
+        "export=image,read-only=on" DEVICE, path);
+    check_read(t, args, 0, "block");
+    qtest_quit(t->src);
+    qtest_quit(t->dst);
+    t->src = t->dst = NULL;
+    qtest_quit(server);
+    pct_free(t);
+}
+
+/* A slow disk is the guest's own choice, and the reader minds it. */
+static void test_throttled_drive(void)
+{
+    static const uint64_t limit = 16 * MiB;
+    PcTest *t = pct_new();
+    g_autofree char *args = g_strdup_printf(
+        "-drive if=none,id=disk0,format=raw,throttling.bps-total=%" PRIu64
+        ",file=%s" DEVICE, limit, t->disk);
+    gint64 start = g_get_monotonic_time();
+
+    check_read(t, args, 0, "file");
+    g_assert_cmpint(g_get_monotonic_time() - start, >,
+                    (CACHE_SIZE - 1 * MiB) * G_USEC_PER_SEC / limit);
+    pct_free(t);
+}
+
+/* In reads a second: as many bytes as these may have */
+static void test_throttled_iops(void)
+{
+    static const uint64_t iops = 1000, size = 16 * KiB;
+    PcTest *t = pct_new();
+    g_autofree char *args = g_strdup_printf(
+        "-drive if=none,id=disk0,format=raw,throttling.iops-read=%" PRIu64
+        ",throttling.iops-size=%" PRIu64 ",file=%s" DEVICE, iops, size,
+        t->disk);
+    gint64 start = g_get_monotonic_time();
+
+    check_read(t, args, 0, "file");
+    g_assert_cmpint(g_get_monotonic_time() - start, >,
+                    (CACHE_SIZE - 1 * MiB) * G_USEC_PER_SEC / (iops * size));
+    pct_free(t);
+}
+
+static void test_copy_on_read(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *args = g_strdup_printf(
+        "-blockdev copy-on-read,node-name=disk0,file.driver=raw,"
+        "file.file.driver=file,file.file.filename=%s" DEVICE, t->disk);
+
+    check_read(t, args, 0, "file");
+    pct_free(t);
+}
+
+static void test_cache_none(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *args = g_strdup_printf(
+        "-drive if=none,id=disk0,format=raw,cache=none,file=%s" DEVICE,
+        t->disk);
+
+    check_read(t, args, 0, "file");
+    pct_free(t);
+}
+
+/* Without a medium there is nothing to read, and nothing breaks. */
+static void test_no_medium(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *src = g_strdup_printf(
+        "-blockdev file,node-name=disk0,filename=%s "
+        "-device virtio-scsi-pci,id=scsi0,addr=0x6 "
+        "-device scsi-cd,id=blk0,bus=scsi0.0,drive=disk0", t->disk);
+    static const char dst[] =
+        "-device virtio-scsi-pci,id=scsi0,addr=0x6 "
+        "-device scsi-cd,id=blk0,bus=scsi0.0";
+
+    pct_start_src(t, src);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate(t);
+    pct_wait_complete(t);
+    pct_check_memory(t, t->dst);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    pct_free(t);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("/pagecache/disk/iscsi/uuid", test_iscsi_uuid);
+    qtest_add_func("/pagecache/disk/iscsi/vm-name", test_iscsi_vm_name);
+    qtest_add_func("/pagecache/disk/iscsi/initiator", test_iscsi_initiator);
+    qtest_add_func("/pagecache/disk/iscsi/chap", test_iscsi_chap);
+    qtest_add_func("/pagecache/disk/iscsi/offset", test_iscsi_offset);
+    qtest_add_func("/pagecache/disk/iscsi/blocks-of-4k", test_iscsi_blocks);
+    qtest_add_func("/pagecache/disk/iscsi/hangs", test_iscsi_hangs);
+    qtest_add_func("/pagecache/disk/overlay", test_overlay);
+    qtest_add_func("/pagecache/disk/nbd", test_nbd);
+    qtest_add_func("/pagecache/disk/throttled-drive", test_throttled_drive);
+    qtest_add_func("/pagecache/disk/throttled-iops", test_throttled_iops);
+    qtest_add_func("/pagecache/disk/copy-on-read", test_copy_on_read);
+    qtest_add_func("/pagecache/disk/cache-none", test_cache_none);
+    qtest_add_func("/pagecache/disk/no-medium", test_no_medium);
+    return g_test_run();
+}
