@@ -1,0 +1,201 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""
+Is everything that the code offers in the documents, and right there?
+
+The user guide has to have each figure, property and reason, the wire format
+each number, the design each state of a page.  Prints TAP.
+"""
+
+import math
+import os
+import re
+import sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.realpath(__file__))))
+GUIDE = 'docs/system/skip-pagecache.rst'
+DESIGN = 'docs/devel/migration/skip-pagecache.rst'
+WIRE = 'docs/devel/migration/skip-pagecache-wire.rst'
+HEADER = 'migration/pagecache-wire.h'
+
+
+def read(path):
+    with open(os.path.join(TOP, path), encoding='utf-8') as file:
+        return file.read()
+
+
+def words(text):
+    """On one line, without marks of emphasis or tables."""
+    return ' '.join(re.sub(r'[*`]|^ +- ', ' ', text, flags=re.M).split())
+
+
+def members(schema, name):
+    """Members of a struct in a QAPI schema"""
+    body = re.search(r"'struct': '" + name + r"',\s*'data': \{(.*?)\} \}",
+                     schema, re.S)[1]
+    return re.findall(r"'\*?([a-z0-9-]+)':", body)
+
+
+def enum(schema, name):
+    body = re.search(r"'enum': '" + name + r"',\s*'data': \[(.*?)\]",
+                     schema, re.S)[1]
+    return re.findall(r"'([a-z]+)'", body)
+
+
+def patches():
+    folder = os.path.join(TOP, 'patches', '10.0')
+    with open(os.path.join(folder, 'series'), encoding='utf-8') as series:
+        names = series.read().split()
+    return '\n'.join(read(os.path.join('patches', '10.0', name))
+                     for name in names)
+
+
+def figures():
+    schema, guide = read('qapi/pagecache.json'), read(GUIDE)
+    names = (members(schema, 'MigrationPagecacheInfo')
+             + members(schema, 'MigrationPagecacheDisk')
+             + enum(schema, 'PagecacheReaderStatus'))
+    assert len(names) > 20, names
+    return [n for n in names if f'``{n}``' not in guide]
+
+
+def properties():
+    names = re.findall(r'^\+ +DEFINE_PROP_\w+\("([a-z0-9-]+)"', patches(),
+                       re.M)
+    assert 'x-pagecache-sessions' in names, names
+    guide = read(GUIDE)
+    return [n for n in names if f'migration.{n}' not in guide]
+
+
+def reasons():
+    source = read('migration/pagecache-src.c')
+    found = re.search(r'\*why_inactive\(.*?\n\}', source, re.S)[0]
+    texts = re.findall(r'return "([^"]+)"', found)
+    texts += re.findall(r'"(not a live migration[^"]*)"', source)
+    assert len(texts) > 8, texts
+    guide = words(read(GUIDE))
+    missing = []
+    for text in texts:
+        capability = re.fullmatch(r'the capability (\S+) is on', text)
+        if (capability[1] if capability else text) not in guide:
+            missing.append(text)
+    return missing
+
+
+def constants():
+    return {name: int(value, 0) for name, value in re.findall(
+        r'^#define (PAGECACHE_\w+)\s+(0x[0-9a-f]+|\d+)\b', read(HEADER),
+        re.M)}
+
+
+def numbers():
+    """Limits of the wire format, as they stand in its description"""
+    value, text = constants(), words(read(WIRE))
+    frame = re.search(r'FRAME_MAX +\(([0-9 *]+)\)', read(HEADER))[1]
+    expected = {
+        'magic': f'magic, 0x{value["PAGECACHE_WIRE_MAGIC"]:08x}',
+        'version': f'version, {value["PAGECACHE_WIRE_VERSION"]} ',
+        'frame': f'at most {math.prod(map(int, frame.split("*")))}',
+        'disks': f'disks, at most {value["PAGECACHE_WIRE_MAX_DISKS"]}',
+        'blocks': f'RAM blocks, at most {value["PAGECACHE_WIRE_MAX_BLOCKS"]}',
+        'offer': f'{value["PAGECACHE_WIRE_OFFER_LEN"]} bytes each',
+        'secret': f'{value["PAGECACHE_SECRET_MIN"]} to '
+                  f'{value["PAGECACHE_SECRET_MAX"]}',
+        'length of the secret': f'{value["PAGECACHE_SECRET_LEN"]} bytes',
+        'digest': f'{value["PAGECACHE_DIGEST_LEN"]} bytes of a digest',
+        'report': f'{value["PAGECACHE_REPORT_MAX"]} bytes at most',
+    }
+    return [name for name, phrase in expected.items() if phrase not in text]
+
+
+def numbered(prefix, names, what):
+    """Rows "number NAME" of a table in the wire format"""
+    text, missing = words(read(WIRE)), []
+    for name in names:
+        number = constants()[f'{prefix}_{name}']
+        if f'{number} {name} ' not in text:
+            missing.append(f'{what} {number} {name}')
+    return missing
+
+
+def frames():
+    return numbered('PAGECACHE_WIRE', ('START', 'OFFERS', 'END'), 'frame')
+
+
+def statuses():
+    names = re.findall(r'#define PAGECACHE_REPORT_([A-Z]+) +\d +/\*',
+                       read(HEADER))
+    assert len(names) >= 3, names
+    return numbered('PAGECACHE_REPORT', names, 'status')
+
+
+def section():
+    number = re.search(r'PAGECACHE_SECTION_ID\s+(0x\w+)',
+                       read('migration/pagecache-hooks.h'))[1]
+    return [] if number in read(WIRE) else [number]
+
+
+def claims():
+    states = re.findall(r'PAGECACHE_CLAIM_([A-Z]+),',
+                        read('migration/pagecache-claim.h'))
+    assert len(states) >= 5, states
+    return [s for s in states if s not in read(DESIGN)]
+
+
+def limits():
+    """What the design says of window and hints"""
+    pace = read('migration/pagecache-pace.h')
+    source = read('migration/pagecache-src.c')
+    design = words(read(DESIGN))
+
+    def value(text, name):
+        return re.search(name + r'\s+\(?(\d+)', text)[1]
+
+    expected = (
+        value(pace, 'PAGECACHE_WINDOW_MS') + ' ms',
+        value(pace, 'PAGECACHE_WINDOW_MIN') + ' MiB',
+        value(pace, 'PAGECACHE_CHANNEL_LOW_MS') + ' ms',
+        value(pace, 'PAGECACHE_CHANNEL_CHUNK_MS') + ' ms',
+        f'{int(value(source, "BREAKER_PAGES")):,}',
+        value(read('migration/pagecache-hints.c'), 'QUEUE_MAX') + ' Ki hints',
+    )
+    return [e for e in expected if e not in design]
+
+
+def links():
+    """Files of ours that a document names"""
+    broken = []
+    for folder, _, names in os.walk(os.path.join(TOP, 'docs')):
+        for name in names:
+            path = os.path.relpath(os.path.join(folder, name), TOP)
+            broken += dangling(path)
+    return broken + dangling('README.rst')
+
+
+def dangling(path):
+    roots = 'docs|guest|include|migration|scripts|tests|qapi|hw|block'
+    named = re.findall(rf'`(?:[^`<]*<)?((?:{roots})/[\w./-]+\w)>?`',
+                       read(path))
+    return [f'{path}: {n}' for n in named
+            if not os.path.exists(os.path.join(TOP, n))]
+
+
+def main():
+    tests = (figures, properties, reasons, numbers, frames, statuses,
+             section, claims, limits, links)
+    bad = 0
+    print(f'1..{len(tests)}')
+    for number, test in enumerate(tests, 1):
+        missing = test()
+        bad += bool(missing)
+        print(f'{"not " if missing else ""}ok {number} - docs: '
+              f'{test.__name__}')
+        for item in missing:
+            print(f'# not documented, or otherwise: {item}')
+    sys.exit(bad != 0)
+
+
+if __name__ == '__main__':
+    main()
