@@ -30,10 +30,15 @@ DAEMON = 'virtio-pagecached'
 
 def labtool():
     """Build the static tool if it is not up to date; its path."""
+    return _program('labtool')
+
+
+def _program(name):
+    """A static program of guest/, built if it is not up to date."""
     os.makedirs(LAB_BUILD, exist_ok=True)
-    source = os.path.join(GUEST_SOURCES, 'labtool.c')
-    path = os.path.join(LAB_BUILD, 'labtool')
-    with open(os.path.join(LAB_BUILD, '.labtool.lock'), 'w') as lock:
+    source = os.path.join(GUEST_SOURCES, name + '.c')
+    path = os.path.join(LAB_BUILD, name)
+    with open(path + '.lock', 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(path) \
                 or os.path.getmtime(path) < os.path.getmtime(source):
@@ -178,7 +183,8 @@ def initramfs(kernel, path, lists=(), with_driver=True):
         archive.directory(name)
     archive.device('dev/console', 5, 1)
     archive.file('bin/busybox', _contents(busybox), 0o755)
-    archive.file('bin/labtool', _contents(labtool()), 0o755)
+    for name in ('agent', 'labtool'):
+        archive.file('bin/' + name, _contents(_program(name)), 0o755)
     archive.file('init', _contents(os.path.join(GUEST_SOURCES, 'init')),
                  0o755)
     tree = ModuleTree(kernel)

@@ -3,8 +3,8 @@
 """
 The shell in the guest, at the other end of a serial line.
 
-The guest's init reads lines 'NUMBER COMMAND', runs each in its shell and
-ends the output with 'END NUMBER STATUS'.  Numbers let us fall into step
+guest/agent.c reads lines 'NUMBER COMMAND', runs each in a shell of its own
+and ends the output with 'END NUMBER STATUS'.  Numbers let us fall into step
 again after a command that was given up.
 """
 
@@ -20,7 +20,7 @@ class GuestError(LabError):
 
 
 class Shell:
-    """The serial line of one QEMU; see guest/init."""
+    """The serial line of one QEMU; see guest/agent.c."""
 
     #: so that numbers never repeat, also when the guest moves to another QEMU
     number = 0
