@@ -402,9 +402,9 @@ static void test_reset(void)
 
 /* --- stopped VMs and migration of the device --- */
 
-static void test_stopped(void)
+static void test_stopped(const void *args)
 {
-    PcPair *p = pair_new("");
+    PcPair *p = pair_new(args);
     PcGuest *g = p->g;
     uint32_t epoch;
 
@@ -523,7 +523,11 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-pagecache/no-driver", test_no_driver);
     qtest_add_func("virtio-pagecache/late-driver", test_late_driver);
     qtest_add_func("virtio-pagecache/reset", test_reset);
-    qtest_add_func("virtio-pagecache/stopped", test_stopped);
+    qtest_add_data_func("virtio-pagecache/stopped", "", test_stopped);
+    /* QEMU kicks an ioeventfd by itself when the VM starts */
+    qtest_add_data_func("virtio-pagecache/stopped-no-ioeventfd",
+                        "-global virtio-pagecache-pci.ioeventfd=off",
+                        test_stopped);
     qtest_add_func("virtio-pagecache/migrate", test_migrate);
     qtest_add_func("virtio-pagecache/migrate-stopped", test_migrate_stopped);
     qtest_add_func("virtio-pagecache/migrate-plain", test_migrate_plain);
