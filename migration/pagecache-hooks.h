@@ -31,10 +31,11 @@ void pagecache_qmp_init(void);
 /* --- source: pagecache-src.c --- */
 
 /*
- * The capability is set or cleared through the monitor: return-path comes and
- * goes with it, unless somebody had set that before.
+ * A capability is set or cleared through the monitor.  return-path comes and
+ * goes with ours, unless somebody has set it, before or after.
  */
-void pagecache_set_return_path(MigrationState *s, bool on);
+void pagecache_capability_set(MigrationState *s, MigrationCapability cap,
+                              bool on);
 /*
  * With a return path a migration into a file or a command never ends.  False
  * if it goes there and return-path is on for our sake only.

@@ -145,16 +145,21 @@ void pagecache_src_forget(void)
     record_state(false, false, NULL);
 }
 
-void pagecache_set_return_path(MigrationState *s, bool on)
+void pagecache_capability_set(MigrationState *s, MigrationCapability cap,
+                              bool on)
 {
     bool *return_path = &s->capabilities[MIGRATION_CAPABILITY_RETURN_PATH];
 
-    if (on && !*return_path) {
-        *return_path = true;
-        s->pagecache_return_path = true;
-    } else if (!on && s->pagecache_return_path) {
-        *return_path = false;
+    if (cap == MIGRATION_CAPABILITY_RETURN_PATH) {
         s->pagecache_return_path = false;
+    } else if (cap == MIGRATION_CAPABILITY_SKIP_PAGECACHE) {
+        if (on && !*return_path) {
+            *return_path = true;
+            s->pagecache_return_path = true;
+        } else if (!on && s->pagecache_return_path) {
+            *return_path = false;
+            s->pagecache_return_path = false;
+        }
     }
 }
 
@@ -643,7 +648,9 @@ static void feed_channel(void)
     uint64_t todo = channel_todo();
     uint64_t low, chunk, share;
 
-    pagecache_pace_channel(&src->pace, now, migration_transferred_bytes());
+    /* In pages sent, like what is to be sent; the wire may be compressed. */
+    pagecache_pace_channel(&src->pace, now,
+                           to_bytes(stat64_get(&mig_stats.normal_pages)));
     pagecache_pace_channel_share(&src->pace, now, &low, &chunk);
     if (todo >= low) {
         return;
