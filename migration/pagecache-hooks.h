@@ -11,6 +11,7 @@
 #ifndef MIGRATION_PAGECACHE_HOOKS_H
 #define MIGRATION_PAGECACHE_HOOKS_H
 
+#include "qapi/qapi-types-migration.h"
 #include "qapi/qapi-types-pagecache.h"
 #include "qemu/bitops.h"
 #include "exec/ramblock.h"
