@@ -80,6 +80,7 @@ def surroundings(pid=None):
 
 def interrupted(tap, name, stage, delay, numbers, group=False):
     """Run the victim, wait for a stage and a while, send signals."""
+    child = None
     with tap.part(name):
         mark = secrets.token_hex(8)
         before = surroundings()
@@ -119,6 +120,7 @@ def interrupted(tap, name, stage, delay, numbers, group=False):
                       f'left: {more}\n{error}')
         left = space & _namespaces(_everything())
         tap.check(not left, 'no namespace is left', f'left: {left}')
+    return child and child.pid
 
 
 def _everything():
@@ -155,15 +157,15 @@ def main():
     for delay in (0.0, 0.02, 0.05, 0.1):
         interrupted(tap, f'SIGINT {delay} s after the start', 'start', delay,
                     [signal.SIGINT])
-    interrupted(tap, 'SIGKILL', 'guest', 0, [signal.SIGKILL])
+    pid = interrupted(tap, 'SIGKILL', 'guest', 0, [signal.SIGKILL])
     # what SIGKILL can't help leaving, a directory of sockets, goes next time
     with tap.part('after SIGKILL'):
+        pattern = f'{tempfile.gettempdir()}/{PREFIX}{pid}-*'
+        tap.check(glob.glob(pattern), 'sockets are left')
         with Lab('cleanup'):
             pass
-        stale = [x for x in os.listdir(tempfile.gettempdir())
-                 if x.startswith(PREFIX) and not os.path.exists(
-                     '/proc/' + x[len(PREFIX):].split('-')[0])]
-        tap.check(not stale, 'the next lab removes the rest', stale)
+        tap.check(not glob.glob(pattern), 'and the next lab removes them',
+                  glob.glob(pattern))
     tap.done()
 
 
