@@ -94,10 +94,8 @@ static void test_source_only(void)
     pct_hint_cache(t);
     pct_incoming(t);
     pct_migrate(t);
-    wait_for_migration_status(t->src, "failed",
-                              (const char *[]) { "completed", NULL });
-    wait_for_migration_status(t->dst, "failed",
-                              (const char *[]) { "completed", NULL });
+    pct_wait_failed(t->src);
+    pct_wait_failed(t->dst);
     src_error = pct_error(t->src);
     dst_error = pct_error(t->dst);
     pct_assert_contains(src_error, "skip-pagecache is on here and off at the "

@@ -315,6 +315,13 @@ void pct_wait_complete(PcTest *t)
     wait_for_migration_complete(t->dst);
 }
 
+void pct_wait_failed(QTestState *who)
+{
+    static const char *ungoals[] = { "completed", NULL };
+
+    wait_for_migration_status(who, "failed", ungoals);
+}
+
 void pct_finish(PcTest *t)
 {
     pct_full_speed(t);

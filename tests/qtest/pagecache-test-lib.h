@@ -29,6 +29,7 @@
 
 /* Guest memory: addresses and sizes in bytes.  What isn't named is zero. */
 #define RAM_SIZE        (24 * MiB)
+#define RAM_PAGES       (RAM_SIZE / PAGE)
 #define PRIVATE_START   (1 * MiB)       /* what stands on no disk */
 #define PRIVATE_SIZE    (8 * MiB)
 #define CACHE_START     (10 * MiB)      /* what does */
@@ -109,6 +110,8 @@ void pct_migrate(PcTest *t);
 void pct_full_speed(PcTest *t);
 /* Both sides have completed. */
 void pct_wait_complete(PcTest *t);
+/* @who has failed, and not completed. */
+void pct_wait_failed(QTestState *who);
 /* Full speed, complete, memory right */
 void pct_finish(PcTest *t);
 

@@ -32,6 +32,7 @@ struct PctProxy {
     int listen_fd, src, dst;    /* -1: closed; the thread's */
     int wake;                   /* eventfd */
     GThread *thread;
+    bool cut;                   /* the thread's */
     GByteArray *forward;        /* the thread's: not yet sent */
     GByteArray *backward;
 
@@ -106,6 +107,10 @@ static ssize_t section_len(const uint8_t *buf, size_t len)
         return 0;
     }
     end = header + FRAME_HEADER + ldl_be_p(buf + header + 1);
+    if (buf[0] == SECTION_START) {
+        /* The footer comes when the destination has answered. */
+        return len < end ? -1 : end;
+    }
     if (len < end + FOOTER_LEN) {
         return -1;
     }
@@ -165,6 +170,9 @@ static void pass_section(PctProxy *p, const uint8_t *data, size_t len)
         p->section(p->opaque, section);
     }
     send_all(p, p->dst, section->data, section->len);
+    if (p->cut) {
+        close_all(p);
+    }
 }
 
 /* Sends what is complete of p->forward. */
@@ -250,7 +258,7 @@ static void pass_report(PctProxy *p, const uint8_t *data, uint16_t len)
     }
     message = message_new(RP_REPORT, body->data, body->len);
     g_mutex_lock(&p->lock);
-    hold = p->hold;
+    hold = p->hold && body->data[14] != REPORT_ACCEPTED;
     if (hold) {
         g_queue_push_tail(&p->held, message);
     }
@@ -442,6 +450,11 @@ void pct_proxy_free(PctProxy *p)
     close(p->wake);
     g_free(p->path);
     g_free(p);
+}
+
+void pct_proxy_cut(PctProxy *p)
+{
+    p->cut = true;
 }
 
 void pct_proxy_hold(PctProxy *p, bool hold)

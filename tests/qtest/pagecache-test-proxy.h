@@ -31,6 +31,9 @@
 /* u32 disk, block, npages, u64 page, sector */
 #define OFFER_LEN       28
 #define DIGEST_LEN      16
+/* Where START's body has the length of the secret (u16) and the secret */
+#define START_SECRET_LEN    8
+#define START_SECRET        10
 
 /* Return path */
 #define RP_REPORT       8               /* message type */
@@ -39,12 +42,14 @@
 #define REPORT_OK           0
 #define REPORT_UNAVAILABLE  1
 #define REPORT_REFUSED      2
+#define REPORT_ACCEPTED     3           /* the answer to START */
 
 typedef struct PctProxy PctProxy;
 
 /*
  * Both run in the proxy's thread.  @section is one section, from its type to
- * its footer, and may be edited, emptied or made longer.  @body is one report
+ * its footer (but for START, whose footer comes after the answer to it), and
+ * may be edited, emptied or made longer.  @body is one report
  * without the message's header; false: it goes no further.
  */
 typedef void PctProxySection(void *opaque, GByteArray *section);
@@ -59,7 +64,16 @@ PctProxy *pct_proxy_new(PcTest *t, PctProxySection *section,
 /* Closes both connections, if they are open. */
 void pct_proxy_free(PctProxy *p);
 
-/* Reports wait here from now on, or go on.  They pass through @report first. */
+/*
+ * To be called from @section: the connections are closed when this section
+ * has been sent.
+ */
+void pct_proxy_cut(PctProxy *p);
+
+/*
+ * Reports wait here from now on, or go on.  They pass through @report first.
+ * The answer to START is never held.
+ */
 void pct_proxy_hold(PctProxy *p, bool hold);
 unsigned pct_proxy_held(PctProxy *p);
 /* Sends a message of type @type to the source, past everything held. */

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest testcases for skip-pagecache: a hostile destination
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * A real destination, and somebody behind it who changes its reports and
+ * forges more.  What has no valid form fails the migration and the guest goes
+ * on; what has one changes nothing that is not in flight.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qobject/qdict.h"
+#include "pagecache-test-proxy.h"
+
+typedef struct BadReport {
+    const char *name;
+    uint16_t type, len;         /* of the message */
+    uint32_t block;
+    uint64_t page;
+    uint16_t npages;
+    uint8_t status, digest_len;
+    const char *error;          /* what the source says; NULL: nothing */
+} BadReport;
+
+static const BadReport bad_reports[] = {
+    { "empty", RP_REPORT, 0,
+      .error = "malformed report: truncated at the RAM block" },
+    { "half-a-header", RP_REPORT, 11,
+      .error = "malformed report: truncated at the page" },
+    { "status", RP_REPORT, 16, 0, 0, 1, 4, 0,
+      .error = "malformed report: status 4, expected at most 3" },
+    { "digest-length", RP_REPORT, 32, 0, 0, 1, REPORT_OK, 32,
+      .error = "malformed report: digests of 32 bytes, expected 16" },
+    { "digest-where-none-is", RP_REPORT, 16, 0, 0, 1, REPORT_UNAVAILABLE, 16,
+      .error = "malformed report: digests of 16 bytes, expected 0" },
+    { "one-digest-too-few", RP_REPORT, 16 + 16, 0, 0, 2, REPORT_OK, 16,
+      .error = "malformed report: truncated at the digests" },
+    { "one-digest-too-many", RP_REPORT, 16 + 32, 0, 0, 1, REPORT_OK, 16,
+      .error = "malformed report: 16 bytes too many" },
+    { "pages-most-of-all", RP_REPORT, 512, 0, 0, UINT16_MAX, REPORT_OK, 16,
+      .error = "malformed report: 65535 pages, expected at most 31" },
+    { "longer-than-the-path-takes", RP_REPORT, 528, 0, 0, 32, REPORT_OK, 16,
+      .error = "Received 'PAGECACHE' message" },
+    { "refused-too-late", RP_REPORT, 16, 0, 0, 0, REPORT_REFUSED, 0,
+      .error = "skip-pagecache is on here and off at the destination" },
+    { "message-unknown", RP_REPORT + 1, 16,
+      .error = "Received invalid message 0x0009" },
+
+    /* of a good form; and what they speak of doesn't exist, or isn't theirs */
+    { "accepted-again", RP_REPORT, 16, 0, 0, 0, REPORT_ACCEPTED, 0 },
+    { "no-pages", RP_REPORT, 16, 0, CACHE_START / PAGE, 0, REPORT_OK, 16 },
+    { "block-unknown", RP_REPORT, 32, 4000, 0, 1, REPORT_OK, 16 },
+    { "block-most-of-all", RP_REPORT, 32, UINT32_MAX, 0, 1, REPORT_OK, 16 },
+    { "page-beyond-block", RP_REPORT, 32, 0, RAM_PAGES, 1, REPORT_OK, 16 },
+    { "pages-across-end", RP_REPORT, 512, 0, RAM_PAGES - 1, 31, REPORT_OK,
+      16 },
+    { "page-most-of-all", RP_REPORT, 512, 0, UINT64_MAX, 31, REPORT_OK, 16 },
+    { "unavailable-beyond", RP_REPORT, 16, 0, UINT64_MAX - 9, UINT16_MAX,
+      REPORT_UNAVAILABLE, 0 },
+    { "not-offered", RP_REPORT, 512, 0, PRIVATE_START / PAGE + 1024, 31,
+      REPORT_OK, 16 },
+    { "unavailable-not-offered", RP_REPORT, 16, 0, PRIVATE_START / PAGE, 2048,
+      REPORT_UNAVAILABLE, 0 },
+};
+
+static void inject(PctProxy *p, const BadReport *b)
+{
+    uint8_t body[1024] = { 0 };
+
+    stl_be_p(body, b->block);
+    stq_be_p(body + 4, b->page);
+    stw_be_p(body + 12, b->npages);
+    body[14] = b->status;
+    body[15] = b->digest_len;
+    pct_proxy_inject(p, b->type, body, b->len);
+}
+
+static void test_bad_report(const void *opaque)
+{
+    const BadReport *b = opaque;
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    inject(p, b);
+    pct_proxy_hold(p, false);
+
+    if (b->error) {
+        g_autofree char *error = NULL;
+
+        pct_wait_failed(t->src);
+        error = pct_error(t->src);
+        pct_assert_contains(error, b->error);
+        pct_assert_running(t->src);
+        pct_check_memory(t, t->src);
+        pct_proxy_free(p);
+
+        /* And it can go somewhere else. */
+        qtest_quit(t->dst);
+        pct_start_dst(t, NULL);
+        pct_on(t);
+        pct_incoming(t);
+        pct_migrate_slowly(t);
+        p = NULL;
+    }
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    if (p) {
+        pct_proxy_free(p);
+    }
+    pct_free(t);
+}
+
+/* --- one that does not answer --- */
+
+static bool no_answer(void *opaque, GByteArray *body)
+{
+    return body->data[14] != REPORT_ACCEPTED;
+}
+
+/* Nothing of the guest's is sent, and it can be called off. */
+static void test_no_answer(void)
+{
+    PcTest *t = pct_new_pair();
+    g_autoptr(GByteArray) start = NULL;
+    g_autoptr(GByteArray) sent = NULL;
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, no_answer, NULL);
+    pct_migrate(t);
+    while (!(start = pct_proxy_start_body(p))) {
+        g_usleep(1000);
+    }
+    pct_wait_figure(t->dst, "offered-pages", 0);
+    wait_for_migration_status(t->src, "setup", NULL);
+    sent = pct_proxy_recorded(p);
+    g_assert_cmpuint(sent->len, <, 64 * KiB);
+    migrate_cancel(t->src);
+    wait_for_migration_status(t->src, "cancelled", NULL);
+    pct_assert_running(t->src);
+    pct_check_memory(t, t->src);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* --- one that knows the secret --- */
+
+static void digest(const GByteArray *start, const uint8_t *page, uint8_t *out)
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    uint8_t full[32];
+    gsize len = sizeof(full);
+
+    g_checksum_update(sum, start->data + START_SECRET,
+                      lduw_be_p(start->data + START_SECRET_LEN));
+    g_checksum_update(sum, page, PAGE);
+    g_checksum_get_digest(sum, full, &len);
+    memcpy(out, full, DIGEST_LEN);
+}
+
+/* Reports @n pages of the first RAM block as what they are at the source */
+static void forge(PcTest *t, PctProxy *p, uint64_t addr, unsigned n)
+{
+    g_autoptr(GByteArray) start = pct_proxy_start_body(p);
+    uint8_t body[REPORT_HEADER + 31 * DIGEST_LEN] = { 0 };
+    unsigned i;
+
+    g_assert_cmpuint(n, <=, 31);
+    stq_be_p(body + 4, addr / PAGE);
+    stw_be_p(body + 12, n);
+    body[15] = DIGEST_LEN;
+    for (i = 0; i < n; i++) {
+        digest(start, t->ram + addr + i * PAGE,
+               body + REPORT_HEADER + i * DIGEST_LEN);
+    }
+    pct_proxy_inject(p, RP_REPORT, body, REPORT_HEADER + n * DIGEST_LEN);
+}
+
+static PcTest *sha256_pair(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strdup_printf(
+        "%s -global migration.x-pagecache-sha256=on", disk);
+
+    pct_start_src(t, args);
+    pct_start_dst(t, NULL);
+    pct_on(t);
+    return t;
+}
+
+/* The control: what forge() makes is good where a report is due. */
+static void test_forged_in_flight(void)
+{
+    PcTest *t = sha256_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
+    forge(t, p, CACHE_START, 31);
+    pct_wait_figure(t->src, "proven-pages", 31);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 31);
+    pct_proxy_hold(p, false);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* Of pages that nobody hinted: they would be lost if it counted. */
+static void test_forged_not_hinted(void)
+{
+    PcTest *t = sha256_pair();
+    PctProxy *p;
+    unsigned i;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    for (i = 0; i < PRIVATE_SIZE / PAGE - 31; i += 31) {
+        forge(t, p, PRIVATE_START + i * PAGE, 31);
+    }
+    pct_proxy_hold(p, false);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* Of pages that wait in the pool: twice the window is hinted */
+static void test_forged_not_offered(void)
+{
+    PcTest *t = sha256_pair();
+    PctProxy *p;
+    uint64_t pooled;
+    unsigned i;
+
+    pct_write(t, PRIVATE_START, t->disk_data, PAGE);
+    for (i = 0; i < 2 * CACHE_PAGES; i++) {
+        uint64_t addr = PRIVATE_START + (uint64_t)i * PAGE;
+
+        /* the last are the last on the disk, and the last to be offered */
+        pct_hint(t, "blk0", addr, i * 8ull / 2, 1);
+    }
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    pooled = pct_figure(t->src, "pooled-pages");
+    g_assert_cmpint(pooled, >=, 62);
+    for (i = 0; i < 62; i += 31) {
+        forge(t, p, PRIVATE_START + (2 * CACHE_PAGES - 62 + i) * PAGE, 31);
+    }
+    /* A report that counts, behind them */
+    forge(t, p, PRIVATE_START, 1);
+    pct_wait_figure(t->src, "reported-pages", 1);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 1);
+    pct_proxy_hold(p, false);
+    pct_finish(t);
+    pct_check_figures(t);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* --- and one that changes the reports that were right --- */
+
+typedef struct Reports {
+    GMutex lock;
+    GPtrArray *seen;            /* of GBytes */
+    PctProxy *proxy;
+} Reports;
+
+static bool wrong_digest(void *opaque, GByteArray *body)
+{
+    if (body->data[14] == REPORT_OK && body->len > REPORT_HEADER) {
+        body->data[REPORT_HEADER + 5] ^= 1;     /* of the first page */
+    }
+    return true;
+}
+
+static void test_wrong_digest(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+    int64_t bad;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, wrong_digest, NULL);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "reported-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_figures(t);
+    bad = pct_figure(t->src, "mismatched-pages");
+    g_assert_cmpint(bad, >=, CACHE_PAGES / 31);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, CACHE_PAGES - bad);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+static bool remember(void *opaque, GByteArray *body)
+{
+    Reports *r = opaque;
+
+    g_mutex_lock(&r->lock);
+    g_ptr_array_add(r->seen, g_bytes_new(body->data, body->len));
+    g_mutex_unlock(&r->lock);
+    return true;
+}
+
+static void repeat_reports(Reports *r)
+{
+    guint i;
+
+    g_mutex_lock(&r->lock);
+    for (i = 0; i < r->seen->len; i++) {
+        GBytes *bytes = g_ptr_array_index(r->seen, i);
+        gsize len;
+        const void *data = g_bytes_get_data(bytes, &len);
+
+        pct_proxy_inject(r->proxy, RP_REPORT, data, len);
+    }
+    g_mutex_unlock(&r->lock);
+}
+
+/*
+ * Reports once more, of pages that have changed since.  That they were right
+ * at some time must not help.
+ */
+static void test_repeated_reports(void)
+{
+    Reports r = { 0 };
+    PcTest *t = pct_new_pair();
+
+    g_mutex_init(&r.lock);
+    r.seen = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    r.proxy = pct_proxy_new(t, NULL, remember, &r);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    repeat_reports(&r);
+    pct_scribble(t, CACHE_START, CACHE_PAGES / 2);
+    repeat_reports(&r);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_proxy_free(r.proxy);
+    g_ptr_array_unref(r.seen);
+    g_mutex_clear(&r.lock);
+    pct_free(t);
+}
+
+/* More than anybody could want */
+static void test_flood_of_reports(void)
+{
+    static const BadReport junk = {
+        "", RP_REPORT, 512, 0, CACHE_START / PAGE, 31, REPORT_OK, 16
+    };
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+    int i;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    for (i = 0; i < 100 * 1000; i++) {
+        inject(p, &junk);
+    }
+    pct_wait_figure(t->src, "mismatched-pages", 31);
+    pct_proxy_hold(p, false);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 31);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+int main(int argc, char **argv)
+{
+    int i;
+
+    g_test_init(&argc, &argv, NULL);
+
+    for (i = 0; i < ARRAY_SIZE(bad_reports); i++) {
+        g_autofree char *path = g_strdup_printf("/pagecache/report/%s",
+                                                bad_reports[i].name);
+
+        qtest_add_data_func(path, &bad_reports[i], test_bad_report);
+    }
+    qtest_add_func("/pagecache/report/no-answer", test_no_answer);
+    qtest_add_func("/pagecache/report/forged/in-flight",
+                   test_forged_in_flight);
+    qtest_add_func("/pagecache/report/forged/not-hinted",
+                   test_forged_not_hinted);
+    qtest_add_func("/pagecache/report/forged/not-offered",
+                   test_forged_not_offered);
+    qtest_add_func("/pagecache/report/wrong-digest", test_wrong_digest);
+    qtest_add_func("/pagecache/report/repeated", test_repeated_reports);
+    qtest_add_func("/pagecache/report/flood", test_flood_of_reports);
+    return g_test_run();
+}

@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest testcases for skip-pagecache: a hostile source
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * A real source, and somebody behind it who changes what it says.  What has
+ * no valid form fails the migration with a message that says what came and
+ * what was expected; the destination stays in order and the guest goes on at
+ * the source.  What has one costs pages at most.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qobject/qdict.h"
+#include "pagecache-test-proxy.h"
+
+/* Where things stand in START's body: with our secret, disk and RAM blocks */
+#define AT_MAGIC        0
+#define AT_VERSION      4
+#define AT_PAGE_BITS    6
+#define AT_DIGEST       7
+#define AT_DISKS        (START_SECRET + 192)
+#define AT_DISK         (AT_DISKS + 4)
+#define AT_DISK_SECTORS (AT_DISK + 4)
+#define AT_DISK_NAME    (AT_DISK + 12)
+#define DISK_LEN        (12 + 1 + (sizeof(DISK_PATH) - 1))
+#define AT_BLOCKS       (AT_DISK + DISK_LEN)
+#define AT_BLOCK        (AT_BLOCKS + 4)
+#define AT_BLOCK_PAGES  (AT_BLOCK + 4)
+#define AT_BLOCK_NAME   (AT_BLOCK + 12)
+/* In that of OFFERS */
+#define AT_OFFER_DISK   4
+#define AT_OFFER_BLOCK  8
+#define AT_OFFER_NPAGES 12
+#define AT_OFFER_PAGE   16
+#define AT_OFFER_SECTOR 24
+
+typedef struct Attack {
+    const char *name;
+    uint8_t frame;              /* the first of this type is changed: */
+    uint32_t at;                /* in the body; */
+    uint8_t width;              /* to a number of so many bytes */
+    uint64_t value;
+    void (*edit)(GByteArray *section);  /* or so */
+    const char *error;          /* what the destination says */
+} Attack;
+
+static void repeat(GByteArray *section)
+{
+    uint8_t foot[] = { SECTION_FOOTER, 0, 0, 0, 0 };
+    guint len = section->len;
+
+    if (section->data[0] == SECTION_START) {
+        stl_be_p(foot + 1, SECTION_ID);
+        g_byte_array_append(section, foot, sizeof(foot));
+    }
+    g_byte_array_append(section, section->data, len);
+}
+
+static void one_byte_more(GByteArray *section)
+{
+    uint32_t len;
+
+    pct_frame_body(section, &len);
+    pct_frame_splice(section, len, 0, "", 1);
+}
+
+static void one_byte_less(GByteArray *section)
+{
+    uint32_t len;
+
+    pct_frame_body(section, &len);
+    pct_frame_splice(section, len - 1, 1, NULL, 0);
+}
+
+static void no_body(GByteArray *section)
+{
+    uint32_t len;
+
+    pct_frame_body(section, &len);
+    pct_frame_splice(section, 0, len, NULL, 0);
+}
+
+static void set_type(GByteArray *section, uint8_t type)
+{
+    section->data[pct_frame_offset(section)] = type;
+}
+
+static void type_0(GByteArray *section)
+{
+    set_type(section, 0);
+}
+
+static void type_start(GByteArray *section)
+{
+    set_type(section, FRAME_START);
+}
+
+static void type_offers(GByteArray *section)
+{
+    set_type(section, FRAME_OFFERS);
+}
+
+static void type_end(GByteArray *section)
+{
+    set_type(section, FRAME_END);
+}
+
+static void type_255(GByteArray *section)
+{
+    set_type(section, 255);
+}
+
+static void set_length(GByteArray *section, uint32_t len)
+{
+    stl_be_p(section->data + pct_frame_offset(section) + 1, len);
+}
+
+static void length_giant(GByteArray *section)
+{
+    set_length(section, UINT32_MAX);
+}
+
+static void length_just_too_large(GByteArray *section)
+{
+    set_length(section, 4 * MiB + 1);
+}
+
+/* What follows the frame is taken for a part of it. */
+static void length_too_large(GByteArray *section)
+{
+    set_length(section, 64 * KiB);
+}
+
+static void disk_twice(GByteArray *section)
+{
+    uint32_t len;
+    uint8_t *body = pct_frame_body(section, &len);
+    g_autofree uint8_t *disk = g_memdup2(body + AT_DISK, DISK_LEN);
+
+    stl_be_p(body + AT_DISKS, 2);
+    pct_frame_splice(section, AT_BLOCKS, 0, disk, DISK_LEN);
+}
+
+static void block_twice(GByteArray *section)
+{
+    uint32_t len;
+    uint8_t *body = pct_frame_body(section, &len);
+    uint32_t n = ldl_be_p(body + AT_BLOCKS);
+    uint32_t block_len = 12 + 1 + body[AT_BLOCK_NAME];
+    g_autofree uint8_t *block = g_memdup2(body + AT_BLOCK, block_len);
+
+    stl_be_p(body + AT_BLOCKS, n + 1);
+    stl_be_p(block, n);
+    pct_frame_splice(section, len, 0, block, block_len);
+}
+
+/* An offer that was right, in a section of its own behind this one */
+static void offers_behind(GByteArray *section)
+{
+    g_autoptr(GByteArray) offers = g_byte_array_new();
+    uint8_t body[4 + OFFER_LEN] = { 0 };
+    uint8_t head[] = { SECTION_PART, 0, 0, 0, 0, FRAME_OFFERS, 0, 0, 0, 0 };
+    uint8_t foot[] = { SECTION_FOOTER, 0, 0, 0, 0 };
+
+    stl_be_p(head + 1, SECTION_ID);
+    stl_be_p(head + 6, sizeof(body));
+    stl_be_p(foot + 1, SECTION_ID);
+    stl_be_p(body, 1);
+    stl_be_p(body + AT_OFFER_NPAGES, 1);
+    g_byte_array_append(offers, head, sizeof(head));
+    g_byte_array_append(offers, body, sizeof(body));
+    g_byte_array_append(offers, foot, sizeof(foot));
+    g_byte_array_append(section, offers->data, offers->len);
+}
+
+static const Attack attacks[] = {
+    { "start/magic", FRAME_START, AT_MAGIC, 4, 0x12345678,
+      .error = "malformed START: magic 0x12345678, expected 0x50474331" },
+    { "start/version", FRAME_START, AT_VERSION, 2, 2,
+      .error = "malformed START: version 2, expected 1" },
+    { "start/page-size", FRAME_START, AT_PAGE_BITS, 1, 13,
+      .error = "pages of 2^13 bytes, expected 2^12" },
+    { "start/page-size-absurd", FRAME_START, AT_PAGE_BITS, 1, 200,
+      .error = "malformed START: pages of 2^200 bytes, expected 2^9 to 2^24" },
+    { "start/digest", FRAME_START, AT_DIGEST, 1, 9,
+      .error = "malformed START: digest 9, expected 1 or 2" },
+    { "start/secret-short", FRAME_START, START_SECRET_LEN, 2, 135,
+      .error = "malformed START: secret of 135 bytes, expected 136 to 1024" },
+    { "start/secret-long", FRAME_START, START_SECRET_LEN, 2, UINT16_MAX,
+      .error = "malformed START: secret of 65535 bytes, expected 136" },
+    { "start/secret-other-length", FRAME_START, START_SECRET_LEN, 2, 193,
+      .error = "malformed START: " },
+    { "start/disks-too-many", FRAME_START, AT_DISKS, 4, UINT32_MAX,
+      .error = "malformed START: 4294967295 disks, expected at most 4096" },
+    { "start/disks-more-than-are-there", FRAME_START, AT_DISKS, 4, 2,
+      .error = "malformed START: " },
+    { "start/disk-absurd", FRAME_START, AT_DISK_SECTORS, 8, UINT64_MAX,
+      .error = "malformed START: disk 0 of 18446744073709551615 sectors" },
+    { "start/disk-without-name", FRAME_START, AT_DISK_NAME, 1, 0,
+      .error = "malformed START: disk name is empty" },
+    { "start/disk-name-with-nul", FRAME_START, AT_DISK_NAME + 1, 1, 0,
+      .error = "malformed START: disk name holds a NUL byte" },
+    { "start/disk-name-too-long", FRAME_START, AT_DISK_NAME, 1, 255,
+      .error = "malformed START: " },
+    { "start/disk-twice", FRAME_START, .edit = disk_twice,
+      .error = "malformed START: disk number 0 out of order" },
+    { "start/blocks-too-many", FRAME_START, AT_BLOCKS, 4, UINT32_MAX,
+      .error = "malformed START: 4294967295 RAM blocks, expected at most" },
+    { "start/blocks-fewer-than-are-there", FRAME_START, AT_BLOCKS, 4, 1,
+      .error = " bytes too many" },
+    { "start/block-number", FRAME_START, AT_BLOCK, 4, 7,
+      .error = "malformed START: RAM block number 7, expected 0" },
+    { "start/block-too-large", FRAME_START, AT_BLOCK_PAGES, 8, RAM_PAGES + 1,
+      .error = "RAM block 'pc.ram' has 6145 pages at the source, expected at "
+               "most 6144" },
+    { "start/block-absurd", FRAME_START, AT_BLOCK_PAGES, 8, UINT64_MAX,
+      .error = "malformed START: RAM block of 18446744073709551615 pages" },
+    { "start/block-unknown", FRAME_START, AT_BLOCK_NAME + 1, 1, 'X',
+      .error = "RAM block 'Xc.ram' of the source is not here" },
+    { "start/block-without-name", FRAME_START, AT_BLOCK_NAME, 1, 0,
+      .error = "malformed START: RAM block name is empty" },
+    { "start/block-twice", FRAME_START, .edit = block_twice,
+      .error = "RAM block 'pc.ram' is named twice" },
+    { "start/one-byte-more", FRAME_START, .edit = one_byte_more,
+      .error = "malformed START: 1 bytes too many" },
+    { "start/one-byte-less", FRAME_START, .edit = one_byte_less,
+      .error = "malformed START: truncated at the RAM block name" },
+    { "start/empty", FRAME_START, .edit = no_body,
+      .error = "malformed START: truncated at the magic: 0 bytes left, "
+               "expected 4" },
+    { "start/twice", FRAME_START, .edit = repeat,
+      .error = "a second START, expected one" },
+    { "start/offers-instead", FRAME_START, .edit = type_offers,
+      .error = "OFFERS out of turn, expected START before and END after" },
+    { "start/end-instead", FRAME_START, .edit = type_end,
+      .error = "END out of turn, expected one after START" },
+    { "start/type-0", FRAME_START, .edit = type_0,
+      .error = "frame of type 0, expected 1 to 3" },
+    { "start/type-255", FRAME_START, .edit = type_255,
+      .error = "frame of type 255, expected 1 to 3" },
+    { "start/length-giant", FRAME_START, .edit = length_giant,
+      .error = "frame of 4294967295 bytes, expected at most 4194304" },
+    { "start/length-just-too-large", FRAME_START,
+      .edit = length_just_too_large,
+      .error = "frame of 4194305 bytes, expected at most 4194304" },
+    { "start/length-too-large", FRAME_START, .edit = length_too_large,
+      .error = "malformed START: " },
+
+    { "offers/more-than-are-there", FRAME_OFFERS, 0, 4, 0x10000000,
+      .error = "malformed OFFERS: " },
+    { "offers/number-absurd", FRAME_OFFERS, 0, 4, UINT32_MAX,
+      .error = "bytes of offers, expected 4294967295 times 28" },
+    { "offers/none-said", FRAME_OFFERS, 0, 4, 0,
+      .error = "bytes of offers, expected 0 times 28" },
+    { "offers/one-byte-more", FRAME_OFFERS, .edit = one_byte_more,
+      .error = "malformed OFFERS: " },
+    { "offers/one-byte-less", FRAME_OFFERS, .edit = one_byte_less,
+      .error = "malformed OFFERS: " },
+    { "offers/empty", FRAME_OFFERS, .edit = no_body,
+      .error = "malformed OFFERS: truncated at the number of offers: 0 bytes "
+               "left, expected 4" },
+    { "offers/disk-unknown", FRAME_OFFERS, AT_OFFER_DISK, 4, 77,
+      .error = "offer from disk 77, which START did not name" },
+    { "offers/block-unknown", FRAME_OFFERS, AT_OFFER_BLOCK, 4, 4097,
+      .error = "offer for RAM block 4097, expected 0 to " },
+    { "offers/block-most-of-all", FRAME_OFFERS, AT_OFFER_BLOCK, 4, UINT32_MAX,
+      .error = "offer for RAM block 4294967295, expected 0 to " },
+    { "offers/no-pages", FRAME_OFFERS, AT_OFFER_NPAGES, 4, 0,
+      .error = "offer of 0 pages" },
+    { "offers/pages-most-of-all", FRAME_OFFERS, AT_OFFER_NPAGES, 4, UINT32_MAX,
+      .error = "offer of 4294967295 pages" },
+    { "offers/page-beyond-block", FRAME_OFFERS, AT_OFFER_PAGE, 8, RAM_PAGES,
+      .error = "from page 6144 of RAM block 'pc.ram', which has 6144" },
+    { "offers/page-across-end", FRAME_OFFERS, AT_OFFER_PAGE, 8, RAM_PAGES - 1,
+      .error = "from page 6143 of RAM block 'pc.ram', which has 6144" },
+    { "offers/page-most-of-all", FRAME_OFFERS, AT_OFFER_PAGE, 8, UINT64_MAX,
+      .error = "from page 18446744073709551615 of RAM block 'pc.ram'" },
+    { "offers/sector-beyond-disk", FRAME_OFFERS, AT_OFFER_SECTOR, 8,
+      DISK_SECTORS,
+      .error = "from sector 32768 of disk '" DISK_PATH "', which has 32768" },
+    { "offers/sector-across-end", FRAME_OFFERS, AT_OFFER_SECTOR, 8,
+      DISK_SECTORS - 1,
+      .error = "from sector 32767 of disk '" DISK_PATH "', which has 32768" },
+    { "offers/sector-most-of-all", FRAME_OFFERS, AT_OFFER_SECTOR, 8,
+      UINT64_MAX,
+      .error = "from sector 18446744073709551615 of disk '" DISK_PATH "'" },
+    { "offers/start-instead", FRAME_OFFERS, .edit = type_start,
+      .error = "a second START, expected one" },
+    { "offers/length-giant", FRAME_OFFERS, .edit = length_giant,
+      .error = "frame of 4294967295 bytes, expected at most 4194304" },
+
+    { "end/one-byte-more", FRAME_END, .edit = one_byte_more,
+      .error = "malformed END: 1 bytes too many" },
+    { "end/twice", FRAME_END, .edit = repeat,
+      .error = "END out of turn, expected one after START" },
+    { "end/offers-behind", FRAME_END, .edit = offers_behind,
+      .error = "OFFERS out of turn, expected START before and END after" },
+    { "end/start-instead", FRAME_END, .edit = type_start,
+      .error = "a second START, expected one" },
+};
+
+/* An attack under way; @done is the proxy's */
+typedef struct Mallory {
+    const Attack *attack;
+    bool done;
+} Mallory;
+
+static void attack_section(void *opaque, GByteArray *section)
+{
+    Mallory *m = opaque;
+    const Attack *a = m->attack;
+    uint32_t len;
+    uint8_t *body = pct_frame_body(section, &len);
+
+    if (m->done || pct_frame_type(section) != a->frame ||
+        (a->frame == FRAME_OFFERS && ldl_be_p(body) == 0)) {
+        return;
+    }
+    m->done = true;
+    if (a->edit) {
+        a->edit(section);
+        return;
+    }
+    g_assert_cmpuint(a->at + a->width, <=, len);
+    switch (a->width) {
+    case 1:
+        body[a->at] = a->value;
+        break;
+    case 2:
+        stw_be_p(body + a->at, a->value);
+        break;
+    case 4:
+        stl_be_p(body + a->at, a->value);
+        break;
+    default:
+        stq_be_p(body + a->at, a->value);
+    }
+}
+
+/* The destination is still there, and does what it is told. */
+static void assert_alive(QTestState *who)
+{
+    qtest_qmp_assert_success(who, "{ 'execute': 'query-status' }");
+    g_assert_true(qtest_probe_child(who));
+}
+
+static void test_attack(const void *opaque)
+{
+    Mallory m = { .attack = opaque };
+    PcTest *t = pct_new_pair();
+    g_autofree char *error = NULL;
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, attack_section, NULL, &m);
+    pct_migrate_slowly(t);
+    if (m.attack->frame != FRAME_START) {
+        pct_wait_figure(t->src, "offered-pages", 1);
+    }
+    pct_full_speed(t);
+    pct_wait_failed(t->dst);
+    error = pct_error(t->dst);
+    pct_assert_contains(error, "skip-pagecache: ");
+    pct_assert_contains(error, m.attack->error);
+    assert_alive(t->dst);
+
+    pct_wait_failed(t->src);
+    pct_assert_running(t->src);
+    pct_check_memory(t, t->src);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* The stream ends in the middle of a frame. */
+static void cut_in_frame(void *opaque, GByteArray *section)
+{
+    PctProxy **p = opaque;
+    uint32_t len;
+
+    pct_frame_body(section, &len);
+    if (len > OFFER_LEN && pct_frame_type(section) == FRAME_OFFERS) {
+        g_byte_array_set_size(section, section->len - OFFER_LEN / 2);
+        pct_proxy_cut(*p);
+    }
+}
+
+static void test_cut_in_frame(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, cut_in_frame, NULL, &p);
+    pct_migrate_slowly(t);
+    pct_wait_failed(t->dst);
+    assert_alive(t->dst);
+    pct_wait_failed(t->src);
+    pct_assert_running(t->src);
+    pct_check_memory(t, t->src);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* A destination that was started the usual way exits, by no signal. */
+static void test_attack_exits(void)
+{
+    static const Attack attack = {
+        .frame = FRAME_OFFERS, .at = AT_OFFER_PAGE, .width = 8,
+        .value = UINT64_MAX,
+    };
+    Mallory m = { .attack = &attack };
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *log = pct_path(t, "stderr");
+    g_autofree char *args = g_strdup_printf(
+        "%s -S -global migration.skip-pagecache=on -incoming %s 2>%s", disk,
+        t->uri, log);
+    g_autofree char *text = NULL;
+    PctProxy *p;
+
+    pct_start_src(t, NULL);
+    t->dst = pct_start(t, args);
+    qtest_set_expected_status(t->dst, EXIT_FAILURE);
+    migrate_set_capability(t->src, "skip-pagecache", true);
+    pct_hint_cache(t);
+    p = pct_proxy_new(t, attack_section, NULL, &m);
+    pct_migrate_slowly(t);
+    pct_wait_failed(t->src);
+    qtest_wait_qemu(t->dst);
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    pct_assert_contains(text, "skip-pagecache: offer of ");
+    pct_assert_contains(text, "from page 18446744073709551615");
+    pct_check_memory(t, t->src);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* Well-formed, but lies: each costs pages, or nothing. */
+
+static void swallow_end(void *opaque, GByteArray *section)
+{
+    if (pct_frame_type(section) == FRAME_END) {
+        g_byte_array_set_size(section, 0);
+    }
+}
+
+static void test_no_end(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, swallow_end, NULL, NULL);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+static void offers_twice(void *opaque, GByteArray *section)
+{
+    uint32_t len, n;
+    uint8_t *body = pct_frame_body(section, &len);
+    g_autofree uint8_t *offers = NULL;
+
+    if (pct_frame_type(section) == FRAME_OFFERS && len > 4) {
+        n = ldl_be_p(body);
+        offers = g_memdup2(body + 4, n * OFFER_LEN);
+        stl_be_p(body, 2 * n);
+        pct_frame_splice(section, len, 0, offers, n * OFFER_LEN);
+    }
+}
+
+static void test_offers_twice(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, offers_twice, NULL, NULL);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->dst, "reported-pages"), ==, CACHE_PAGES);
+    g_assert_cmpint(pct_figure(t->dst, "superseded-pages"), ==, CACHE_PAGES);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+static void wrong_sectors(void *opaque, GByteArray *section)
+{
+    uint32_t len, i;
+    uint8_t *body = pct_frame_body(section, &len);
+
+    if (pct_frame_type(section) == FRAME_OFFERS) {
+        for (i = 4; i + OFFER_LEN <= len; i += OFFER_LEN) {
+            stq_be_p(body + i + 20, 0);
+        }
+    }
+}
+
+static void test_wrong_sectors(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, wrong_sectors, NULL, NULL);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "mismatched-pages", CACHE_PAGES / 2);
+    pct_finish(t);
+    pct_check_figures(t);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+int main(int argc, char **argv)
+{
+    int i;
+
+    g_test_init(&argc, &argv, NULL);
+
+    for (i = 0; i < ARRAY_SIZE(attacks); i++) {
+        g_autofree char *path = g_strdup_printf("/pagecache/source/%s",
+                                                attacks[i].name);
+
+        qtest_add_data_func(path, &attacks[i], test_attack);
+    }
+    qtest_add_func("/pagecache/source/offers/cut", test_cut_in_frame);
+    qtest_add_func("/pagecache/source/destination-exits", test_attack_exits);
+    qtest_add_func("/pagecache/source/end/none", test_no_end);
+    qtest_add_func("/pagecache/source/offers/twice", test_offers_twice);
+    qtest_add_func("/pagecache/source/offers/wrong-sectors",
+                   test_wrong_sectors);
+    return g_test_run();
+}
