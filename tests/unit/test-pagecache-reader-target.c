@@ -608,6 +608,25 @@ static void test_one_silent(void)
     target_stop();
 }
 
+/* Closed while a read waits to be tried again; LeakSanitizer looks, too */
+static void test_close_in_retry(void)
+{
+    Sink *s = sink_new(1000, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    PagecacheReader *r;
+
+    target_start();
+    r = target_open(s, &config);
+    submit(r, s, 0, 4);
+    g_assert(sink_wait(s, 4, 5000));
+    set_fault(BUSY, 1000);
+    submit(r, s, 0, 4);
+    g_usleep(300 * 1000);       /* some 8 + 32 + 128 ms, then a long pause */
+    g_assert_cmpuint(target_count(&target.reads), ==, 5);
+    close_and_check(r, s);
+    target_stop();
+}
+
 static void test_attentions(void)
 {
     Sink *s = sink_new(100, 0);
@@ -761,6 +780,8 @@ int main(int argc, char **argv)
         g_test_add_data_func(name, &cases[i], test_case);
     }
     g_test_add_func("/pagecache-reader-target/one-silent", test_one_silent);
+    g_test_add_func("/pagecache-reader-target/close-in-retry",
+                    test_close_in_retry);
     g_test_add_func("/pagecache-reader-target/attentions", test_attentions);
     g_test_add_func("/pagecache-reader-target/max-transfer",
                     test_max_transfer);
