@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio_pagecache: what older kernels lack
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * The driver is written for the newest kernel.  For what a kernel does not
+ * have yet there is a probe program in compat/probes/, which is compiled
+ * against that kernel's headers; compat/generate puts the outcome into
+ * compat-config.h as VPC_HAVE_<name of the probe>.  No version numbers.
+ */
+#ifndef _VPC_COMPAT_H
+#define _VPC_COMPAT_H
+
+#include "compat-config.h"
+
+#include <linux/mm.h>
+#include <linux/virtio_config.h>
+
+/* Linux 6.11: the queues' callbacks and names in one array */
+#ifndef VPC_HAVE_VIRTQUEUE_INFO
+#define VPC_COMPAT_MAX_VQS	4
+
+struct virtqueue_info {
+	const char *name;
+	vq_callback_t *callback;
+};
+
+static inline int vpc_compat_find_vqs(struct virtio_device *vdev,
+				      unsigned int nvqs,
+				      struct virtqueue *vqs[],
+				      struct virtqueue_info info[],
+				      struct irq_affinity *desc)
+{
+	vq_callback_t *callbacks[VPC_COMPAT_MAX_VQS];
+	const char *names[VPC_COMPAT_MAX_VQS];
+	unsigned int i;
+
+	if (WARN_ON(nvqs > VPC_COMPAT_MAX_VQS))
+		return -EINVAL;
+	for (i = 0; i < nvqs; i++) {
+		callbacks[i] = info[i].callback;
+		names[i] = info[i].name;
+	}
+	return virtio_find_vqs(vdev, nvqs, vqs, callbacks, names, desc);
+}
+#define virtio_find_vqs vpc_compat_find_vqs
+#endif
+
+/*
+ * Linux 6.5 or so: an inline function; before that one that modules can't
+ * call.  This may count a mapping of a whole large folio more than once, which
+ * is no harm for what it is used for (see vpc_folio_held()).
+ */
+#ifndef VPC_HAVE_FOLIO_MAPCOUNT
+static inline int vpc_compat_folio_mapcount(struct folio *folio)
+{
+	long i, nr = folio_nr_pages(folio);
+	int count = 0;
+
+	for (i = 0; i < nr; i++)
+		count += atomic_read(&folio_page(folio, i)->_mapcount) + 1;
+	if (folio_test_large(folio))
+		count += folio_entire_mapcount(folio);
+	return count;
+}
+#define folio_mapcount vpc_compat_folio_mapcount
+#endif
+
+#endif /* _VPC_COMPAT_H */

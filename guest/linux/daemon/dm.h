@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-pagecached: where device-mapper devices (LVM) lie on disks
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+#ifndef DM_H
+#define DM_H
+
+#include <stddef.h>
+
+#include "virtio_pagecache_ioctl.h"
+
+/*
+ * Segments of all dm devices that lie linearly on disks or partitions, in
+ * the form that VPC_IOC_COLLECT takes.  Owns @seg and the file descriptors in
+ * it.  All zeroes is a valid, empty one.
+ */
+struct segments {
+	struct vpc_ioc_segment *seg;
+	size_t nr;
+};
+
+/*
+ * Reads the tables of the dm devices as they are now.  What can't be read,
+ * or is not linear, is left out, with a message if that is an error.
+ */
+void segments_read(struct segments *segments);
+
+/* Closes the devices and frees the memory. */
+void segments_free(struct segments *segments);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later WITH Linux-syscall-note */
+/*
+ * /dev/virtio-pagecache: between the virtio_pagecache module and its daemon
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * The device can be open once at a time, by a process with CAP_SYS_ADMIN in
+ * the initial user namespace.  poll() tells when a collection is wanted;
+ * VPC_IOC_COLLECT then does it, in the context of the caller, who can be
+ * killed, frozen, niced and put into a cgroup like any process.  Module and
+ * daemon come from the same source tree; there is no promise of stability
+ * between versions (a mismatch is refused by the size in the ioctl's number).
+ */
+#ifndef _VIRTIO_PAGECACHE_IOCTL_H
+#define _VIRTIO_PAGECACHE_IOCTL_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define VPC_NODE		"virtio-pagecache"
+
+/*
+ * File systems that the module knows to be safe.  The daemon says which of
+ * them the kernel has at present (/proc/filesystems): the module could not
+ * ask without loading those that nobody uses.
+ */
+#define VPC_FS_EXT4		(1U << 0)
+#define VPC_FS_EXT3		(1U << 1)	/* of the ext4 driver */
+#define VPC_FS_XFS		(1U << 2)
+#define VPC_FS_ALL		(VPC_FS_EXT4 | VPC_FS_EXT3 | VPC_FS_XFS)
+
+/*
+ * "Sectors start to start + len - 1 of block device dm_major:dm_minor are the
+ * sectors from target on of the block device that is open as fd."
+ * The latter is a disk or a partition; everything in 512-byte sectors.
+ */
+struct vpc_ioc_segment {
+	__u32 dm_major;
+	__u32 dm_minor;
+	__u64 start;
+	__u64 len;
+	__u64 target;
+	__s32 fd;
+	__u32 reserved;			/* 0 */
+};
+
+#define VPC_MAX_SEGMENTS	65536
+
+/* What became of the pages that were looked at; pages of 4096 bytes */
+struct vpc_ioc_stats {
+	__u64 hints;			/* hints that were sent */
+	__u64 hinted;			/* pages in them */
+	__u64 dirty;			/* not written back yet */
+	__u64 busy;			/* locked, pinned, being read, DMA */
+	__u64 unmapped;			/* no block of its own: hole, ... */
+	__u64 foreign;			/* encrypted, DAX, swap file, ... */
+	__u64 inodes;			/* that were looked at */
+	__u64 pauses;			/* times that a file system was left to
+					 * wait for the device or for others
+					 */
+	__u64 usecs;			/* duration */
+};
+
+struct vpc_ioc_collect {
+	/* in */
+	__u32 filesystems;		/* VPC_FS_* */
+	__u32 nr_segments;
+	__u64 segments;			/* address of struct vpc_ioc_segment[] */
+	__u64 scratch;			/* address of memory for the module */
+	__u32 scratch_len;		/* in bytes, VPC_SCRATCH_MIN to _MAX */
+	__u32 reserved;			/* 0 */
+	/* out */
+	__u32 epoch;			/* of the collection; 0: none wanted */
+	__u32 complete;			/* 1: the whole map, 0: a part */
+	__u32 disks;			/* in the host's table */
+	__u32 error;			/* errno that cut it short, or 0 */
+	struct vpc_ioc_stats stats;
+};
+
+#define VPC_SCRATCH_MIN		4096
+#define VPC_SCRATCH_MAX		(256 * 1024)
+
+/*
+ * Does a collection, if one is wanted.  Fails with EINVAL, EFAULT or E2BIG
+ * (bad argument), ENOMEM, or EBUSY (another thread is at it).  What goes wrong
+ * later, bad segments included, makes the collection incomplete and is told
+ * in @error.
+ */
+#define VPC_IOC_COLLECT		_IOWR(0xb7, 0x01, struct vpc_ioc_collect)
+
+#endif /* _VIRTIO_PAGECACHE_IOCTL_H */

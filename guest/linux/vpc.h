@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio_pagecache: what the parts of the driver share
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ *   vpc_main.c	 the virtio device: queues, configuration, life and death
+ *   vpc_misc.c	 /dev/virtio-pagecache: the daemon's door
+ *   vpc_disk.c	 which entry of the host's disk table a block device is
+ *   vpc_walk.c	 superblocks and inodes: what is looked at, and under which lock
+ *   vpc_map.c	 one inode: which of its pages are clean, and where they stand
+ *   vpc_emit.c	 hints into buffers for the device
+ *
+ * Units: "page" is a page of the guest's (PAGE_SIZE) until a hint is made of
+ * it, where it is 4096 bytes; "sector" is 512 bytes; "byte" offsets on a disk
+ * are what fiemap gives.
+ */
+#ifndef _VPC_H
+#define _VPC_H
+
+#include "compat.h"
+
+#include <linux/atomic.h>
+#include <linux/blkdev.h>
+#include <linux/fiemap.h>
+#include <linux/folio_batch.h>
+#include <linux/fs.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/sched/signal.h>
+#include <linux/virtio.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "virtio_pagecache.h"
+#include "virtio_pagecache_ioctl.h"
+
+/* Buffers on their way to the device, and what each may hold at most */
+#define VPC_BUFS		32
+#define VPC_BUF_BYTES		(8 * 4096)
+#define VPC_BUF_HINTS		((VPC_BUF_BYTES - \
+				  sizeof(struct virtio_pagecache_hdr)) / \
+				 sizeof(struct virtio_pagecache_hint))
+
+/* Clean runs that are looked up at a time */
+#define VPC_MAX_RUNS		1024
+
+/* The longest disk table that is asked for */
+#define VPC_MAX_DISKS		4096
+
+struct vpc_buf {
+	struct list_head node;		/* in vpc_dev.free */
+	void *data;			/* VPC_BUF_BYTES, from kmalloc() */
+};
+
+/*
+ * A device.  Lives until the last reference is put: probe() holds one, a
+ * collection another, so that the device may go away under a collection.
+ */
+struct vpc_dev {
+	struct kref ref;
+	struct list_head node;		/* in vpc_devices */
+	struct virtio_device *vdev;	/* valid while @ready */
+
+	/*
+	 * Protects the queues, @free and the ctrl fields.  Held for moments
+	 * only, never while waiting for the device or for a file system.
+	 */
+	struct mutex lock;
+	bool ready;			/* written under @lock */
+	struct virtqueue *ctrl_vq;
+	struct virtqueue *hint_vq;
+	struct list_head free;		/* buffers that nobody uses */
+	unsigned int nr_free;
+	unsigned int nr_bufs;		/* all there are, in @bufs */
+	struct vpc_buf bufs[VPC_BUFS];
+	u32 buf_hints;			/* hints per buffer */
+	bool ctrl_busy;			/* the device owns @req and @answer */
+	struct virtio_pagecache_ctrl *req;
+	struct virtio_pagecache_disk *answer;
+
+	/* The device used a buffer, or one of the fields below has changed */
+	wait_queue_head_t wait;
+	atomic_t events;
+
+	/* The epoch that the device wants (0: none), and the last one done */
+	u32 wanted;
+	u32 done;
+	struct work_struct config_work;
+};
+
+/* Where a block device lies on the disks of the host's table */
+struct vpc_extent {
+	dev_t dev;			/* the block device (key of the table) */
+	u64 start;			/* in sectors of that block device */
+	u64 len;
+	u64 sector;			/* in sectors of the disk */
+	u32 disk;			/* index into the host's table */
+};
+
+/* A run of clean pages of one inode: consecutive in the file and in RAM */
+struct vpc_run {
+	pgoff_t index;
+	unsigned long pfn;
+	unsigned long nr;
+};
+
+/* Where to go on in a superblock that was left half-way */
+struct vpc_cursor {
+	dev_t dev;			/* 0: there is none */
+	unsigned long left;		/* inodes from here to the list's end */
+	u64 ino;			/* the inode that was being looked at */
+	pgoff_t index;			/* and the page in it */
+};
+
+/* A collection */
+struct vpc_collect {
+	struct vpc_dev *dev;
+	u32 epoch;
+
+	/* Where things are: host's disk table; translations of dm devices */
+	struct virtio_pagecache_disk *disks;
+	unsigned int nr_disks;
+	struct vpc_extent *maps;
+	unsigned int nr_maps;
+
+	/* Superblocks that are finished, and the one that is not */
+	dev_t *seen;
+	unsigned int nr_seen;
+	unsigned int max_seen;
+	struct vpc_cursor cursor;
+	bool paused;			/* the walk was left at @cursor */
+	bool again;			/* some superblock is not finished */
+
+	/* The current superblock: its extents, sorted by @start */
+	struct super_block *sb;
+	const struct vpc_extent *where;
+	unsigned int nr_where;
+	struct vpc_extent whole;	/* @where of a disk or partition */
+
+	/* The current inode's mapping */
+	struct fiemap_extent __user *scratch;
+	struct fiemap_extent *extents;
+	unsigned int max_extents;
+	unsigned int nr_extents;
+	unsigned int next_extent;
+	struct fiemap_extent stretch;	/* extents that go on in each other */
+	u64 known;			/* extents tell all up to this byte */
+	struct vpc_run *runs;		/* VPC_MAX_RUNS */
+	unsigned int nr_runs;
+	struct folio_batch batch;
+
+	/* The buffer that is being filled, and the hint that may still grow */
+	struct vpc_buf *buf;
+	u32 buf_count;
+	struct virtio_pagecache_hint hint;
+
+	/* Result.  @stats is in pages of 4096 bytes. */
+	int error;
+	bool complete;			/* the device has the whole map */
+	struct vpc_ioc_stats stats;
+};
+
+/* vpc_main.c */
+extern wait_queue_head_t vpc_wait;
+struct vpc_dev *vpc_find_work(u32 *epoch);
+bool vpc_has_work(void);
+void vpc_put(struct vpc_dev *dev);
+void vpc_finish(struct vpc_dev *dev, u32 epoch);
+bool vpc_stopped(struct vpc_dev *dev, u32 epoch);
+int vpc_wait_event(struct vpc_dev *dev, u32 epoch, int events);
+int vpc_num_disks(struct vpc_dev *dev, u32 *num);
+int vpc_get_disk(struct vpc_dev *dev, u32 epoch, u32 index,
+		 struct virtio_pagecache_disk *disk);
+struct vpc_buf *vpc_buf_get(struct vpc_dev *dev, unsigned int share);
+void vpc_buf_put(struct vpc_dev *dev, struct vpc_buf *buf);
+int vpc_buf_send(struct vpc_dev *dev, struct vpc_buf *buf, size_t len);
+
+/* vpc_misc.c */
+int vpc_misc_init(void);
+void vpc_misc_exit(void);
+
+/* vpc_disk.c */
+int vpc_disk_table(struct vpc_collect *c);
+bool vpc_disk_lookup(struct vpc_collect *c, struct block_device *bdev,
+		     struct vpc_extent *where);
+
+/* vpc_walk.c */
+void vpc_walk(struct vpc_collect *c, u32 filesystems);
+
+/* vpc_map.c */
+bool vpc_map_wants(struct inode *inode);
+int vpc_map_inode(struct vpc_collect *c, struct inode *inode, pgoff_t *index);
+
+/* vpc_emit.c */
+int vpc_emit(struct vpc_collect *c, unsigned long pfn, u64 sector,
+	     unsigned long nr, u32 disk);
+int vpc_emit_wait(struct vpc_collect *c);
+void vpc_emit_end(struct vpc_collect *c, u64 usecs);
+
+static inline bool vpc_collect_stopped(struct vpc_collect *c)
+{
+	return c->error || vpc_stopped(c->dev, c->epoch);
+}
+
+/* Adds @nr pages of the guest's to a counter of vpc_ioc_stats. */
+static inline void vpc_count(u64 *counter, u64 nr)
+{
+	*counter += nr << (PAGE_SHIFT - VIRTIO_PAGECACHE_PAGE_SHIFT);
+}
+
+#endif /* _VPC_H */
