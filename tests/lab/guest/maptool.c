@@ -11,6 +11,7 @@
  *   maptool unwritten FILE MIB   preallocate blocks, sync, read all
  *   maptool tail FILE BYTES      write so many bytes, sync, map the page
  *   maptool deleted FILE MIB     write, sync, unlink, stay with it open
+ *   maptool clone FROM TO        a reflink, then every eighth page written
  *   maptool dm NAME DEV OFFSET SECTORS [DEV OFFSET SECTORS]...
  *                                make a linear device-mapper device
  *
@@ -20,6 +21,7 @@
 #include <err.h>
 #include <fcntl.h>
 #include <linux/dm-ioctl.h>
+#include <linux/fs.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,6 +161,26 @@ static void write_kind(const char *kind, const char *name, uint64_t number)
     printf("%ju pages\n", (uintmax_t)pages);
 }
 
+static void clone_file(const char *from, const char *to)
+{
+    int source = open(from, O_RDONLY), fd = create(to);
+    uint64_t i, pages;
+    struct stat st;
+
+    if (source < 0 || fstat(source, &st)) {
+        err(1, "%s", from);
+    }
+    if (ioctl(fd, FICLONE, source)) {
+        err(1, "clone %s", from);
+    }
+    pages = st.st_size / PAGE;
+    for (i = 0; i < pages; i += 8) {
+        write_page(fd, i, PAGE);
+    }
+    sync_and_read(fd);
+    printf("%ju pages\n", (uintmax_t)pages);
+}
+
 static struct dm_ioctl *dm_request(const char *name)
 {
     static union {
@@ -235,6 +257,8 @@ int main(int argc, char **argv)
         stay(pages);
     } else if (argc >= 6 && !strcmp(argv[1], "dm")) {
         make_dm(argv[2], argc - 3, argv + 3);
+    } else if (argc == 4 && !strcmp(argv[1], "clone")) {
+        clone_file(argv[2], argv[3]);
     } else if (argc == 4) {
         write_kind(argv[1], argv[2], atoll(argv[3]));
     } else {
