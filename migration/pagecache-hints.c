@@ -191,11 +191,11 @@ static bool shape_is_good(PagecacheProducer *p, uint64_t addr, uint32_t npages)
     uint64_t bytes = (uint64_t)npages << PAGECACHE_PAGE_BITS;
 
     p->inputs++;
-    p->pages += npages;
     if (!npages || npages > hints.ram_pages || addr + bytes < addr) {
         drop(p, "number of pages", 1);
         return false;
     }
+    p->pages += npages;
     if (addr & ((1 << PAGECACHE_PAGE_BITS) - 1)) {
         drop(p, "misaligned", npages);
         return false;

@@ -93,8 +93,8 @@ uint64_t pagecache_pool_release_newest(PagecachePool *pool,
  * so no longer, nor held, and their bits are set in @accepted (bit 0 is
  * @page; the caller cleared the bitmap).  Pages that are not in flight do not
  * count.  @offered_at, @producer: when the first accepted page was offered,
- * and who had hinted it; unchanged when there is none.  Returns how many pages
- * were accepted.
+ * and who had hinted it; unchanged when there is none (the others of one
+ * report are taken to be like it).  Returns how many pages were accepted.
  */
 uint32_t pagecache_pool_report(PagecachePool *pool, uint32_t block,
                                uint64_t page, uint32_t n,
