@@ -20,7 +20,7 @@ import argparse
 import dataclasses
 import json
 import os
-import subprocess
+import re
 import sys
 import time
 
@@ -29,6 +29,7 @@ from lab.files import need_memory
 from lab.lab import Lab
 from lab.migrate import Settings
 from lab.paths import LabError
+from lab.vm import need_qemu
 
 OUTPUT = os.path.join(paths.BUILD, 'demo')
 #: the setting for which the targets of time hold
@@ -164,11 +165,16 @@ class Demo:
         if not os.access(program, os.X_OK):
             program = paths.need_tool('qemu-img', 'qemu-utils')
         megabytes = min(self.args.cache, 512)
-        start = time.monotonic()
-        self.lab.hosts['dst'].run(
-            program, 'bench', '-f', 'raw', '-t', 'none', '-d', '16',
-            '-s', '256K', '-c', str(megabytes * 4), lun.url(), timeout=300)
-        self.bare = megabytes * MIB / (time.monotonic() - start)
+        for _ in range(3):              # the best: it is to be a ceiling
+            text = self.lab.hosts['dst'].run(
+                program, 'bench', '-f', 'raw', '-t', 'none', '-d', '16',
+                '-s', '256K', '-c', str(megabytes * 4), lun.url(),
+                timeout=300)
+            match = re.search(r'completed in ([\d.]+) seconds', text)
+            if match is None:
+                raise LabError(f'{program} bench: expected a time, got '
+                               + text.strip())
+            self.bare = max(self.bare, megabytes * MIB / float(match.group(1)))
         self.talk.say(f'a bare reader on the destination gets '
                       f'{self.bare / 1e6:.0f} MB/s from the LUN')
 
@@ -208,18 +214,6 @@ class Demo:
         self.lab.drop(destination)
         self.lab.discard(lun)
         return Run(cache, outcome, check, trouble)
-
-
-def need_device(qemu):
-    """LabError unless this is a QEMU with our device."""
-    if not os.access(qemu, os.X_OK):
-        raise LabError(f'{qemu}: not there; build it with scripts/build-qemu')
-    done = subprocess.run([qemu, '-device', 'help'], text=True,
-                          stdout=subprocess.PIPE)
-    if '"virtio-pagecache-pci"' not in done.stdout:
-        raise LabError(f'{qemu}: expected a QEMU with the device '
-                       'virtio-pagecache-pci; build it with '
-                       'scripts/build-qemu')
 
 
 def median(runs):
@@ -373,7 +367,7 @@ def main():
         if load > 1:
             talk.say(f'note: the load average is {load:.1f}; times will be '
                      'worse than on an idle machine')
-        need_device(args.qemu)
+        need_qemu(args.qemu)
         plain, skip = [], []
         with Lab('demo', args.lan, args.san,
                  chap=('lab', 'lab-secret-1') if args.chap else None,

@@ -23,6 +23,7 @@ from lab.lab import PREFIX, Lab
 from lab.net import Sampler
 from lab.procs import wait_until
 from lab.tap import Tap
+from lab.vm import need_qemu
 
 MARK = 'LAB_TEST_MARK'
 
@@ -144,6 +145,7 @@ def main():
         return
     tap = Tap()
     with tap.part('set-up'):
+        need_qemu()
         guest.labtool()
         kernel.get('6.1')
     both = (signal.SIGINT, signal.SIGTERM)

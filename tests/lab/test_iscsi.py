@@ -8,16 +8,16 @@ Part one moves a guest there and back again; part two lets the target hang
 for ever in the middle of a migration.
 """
 
-import os
 import time
 
-from lab import disk, kernel, paths, ram, scenario
+from lab import disk, kernel, ram, scenario
 from lab.lab import Lab
 from lab.migrate import Migration, Settings
 from lab.net import Sampler
 from lab.procs import wait_until
 from lab.qmp import QMPError
-from lab.tap import Skipped, Tap
+from lab.tap import Tap
+from lab.vm import need_qemu
 
 RAM, CACHE = 768, 400           # MiB
 #: a monitor command that takes longer than this was stuck, seconds
@@ -30,8 +30,6 @@ BALLOON = '0x1045'
 
 
 def ready():
-    if not os.access(paths.QEMU, os.X_OK):
-        raise Skipped(f'{paths.QEMU} is not built')
     return disk.get(CACHE), kernel.get('6.1')
 
 
@@ -191,6 +189,8 @@ def hung_storage(tap):
 
 def main():
     tap = Tap()
+    with tap.part('set-up'):
+        need_qemu()
     with tap.part('there and back'):
         there_and_back(tap)
     with tap.part('the target hangs for ever'):

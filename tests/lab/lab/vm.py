@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import re
+import subprocess
+import sys
 import typing
 
 from . import paths
@@ -21,6 +23,28 @@ TROUBLE = re.compile(
     r'XFS \(.*([Cc]orrupt|[Ee]rror)|rcu: INFO|double fault|segfault|'
     r'list_(add|del) corruption|init: insmod|'
     r'virtio_pagecache.*(?<!verification )([Ff]ail|[Ee]rror)')
+
+
+def need_qemu(qemu=paths.QEMU):
+    """
+    Build our QEMU unless another one is asked for; LabError if it is none.
+
+    A second call does nearly nothing.
+    """
+    if qemu == paths.OUR_QEMU:
+        done = subprocess.run(
+            [os.path.join(paths.ROOT, 'scripts/build-qemu'),
+             'qemu-system-x86_64', 'qemu-img'], stdout=sys.stderr)
+        if done.returncode != 0:
+            raise LabError('QEMU could not be built; scripts/build-qemu told '
+                           'why')
+    if not os.access(qemu, os.X_OK):
+        raise LabError(f'{qemu}: no QEMU there')
+    done = subprocess.run([qemu, '-device', 'help'], text=True,
+                          stdout=subprocess.PIPE)
+    if '"virtio-pagecache-pci"' not in done.stdout:
+        raise LabError(f'{qemu}: expected a QEMU with the device '
+                       'virtio-pagecache-pci')
 
 
 @dataclasses.dataclass
