@@ -414,6 +414,77 @@ static void test_odd_buffers(void)
     pair_free(p);
 }
 
+/* A number that is interesting, or any */
+static uint32_t odd_number(GRand *r, uint32_t good)
+{
+    static const uint32_t odd[] = {
+        0, 1, 2, 15, 16, 40, 56, 1024, 1025, 4096, 0x7fffffff, UINT32_MAX,
+    };
+
+    switch (g_rand_int_range(r, 0, 4)) {
+    case 0:
+        return odd[g_rand_int_range(r, 0, ARRAY_SIZE(odd))];
+    case 1:
+        return g_rand_int(r);
+    default:
+        return good;
+    }
+}
+
+static void random_message(PcGuest *g, GRand *r, uint32_t epoch)
+{
+    uint32_t msg[16], i;
+
+    for (i = 0; i < ARRAY_SIZE(msg); i++) {
+        msg[i] = cpu_to_le32(odd_number(r, i));
+    }
+    msg[0] = cpu_to_le32(odd_number(r, VIRTIO_PAGECACHE_MSG_HINTS));
+    msg[1] = cpu_to_le32(odd_number(r, epoch));
+    msg[2] = cpu_to_le32(odd_number(r, 1));
+    qtest_memwrite(g->qts, g->msg, msg, sizeof(msg));
+    for (i = 0; i < 4; i++) {
+        desc_write(g, i, g_rand_int_range(r, 0, 8) ? g->msg :
+                         odd_number(r, g->msg),
+                   odd_number(r, 40), g_rand_int_range(r, 0, 2) ? 0 :
+                   g_rand_int_range(r, 0, 8), g_rand_int_range(r, 0, 5));
+    }
+    qvirtqueue_kick(g->qts, &g->dev->vdev, g->hint, g_rand_int_range(r, 0, 4));
+}
+
+/* The same nonsense each time: it begins with the same seed. */
+static void test_nonsense(void)
+{
+    PcPair *p = pair_new("");
+    g_autoptr(GRand) r = g_rand_new_with_seed(0x70616765);
+    PcGuest *g = p->g;
+    uint32_t epoch, i, j;
+
+    pcguest_probe(g);
+    for (i = 0; i < 4; i++) {
+        epoch = pair_collect(p);
+        for (j = 0; j < 75; j++) {
+            QVirtioDevice *vdev = &g->dev->vdev;
+
+            random_message(g, r, epoch);
+            if (!g_rand_int_range(r, 0, 10)) {
+                pcguest_put(g, g->ctrl, g->msg, odd_number(r, 8),
+                            odd_number(r, 104));
+            }
+            if (vdev->bus->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET ||
+                !g_rand_int_range(r, 0, 50)) {
+                pcguest_probe(g);
+            }
+        }
+        pair_assert_sane(p);
+        pair_cancel(p);
+        pcguest_probe(g);
+    }
+    pair_collect(p);
+    pair_finish(p);
+    pair_assert_sane(p);
+    pair_free(p);
+}
+
 /* --- pace --- */
 
 /*
@@ -470,10 +541,12 @@ static void test_never_empty(void)
     pair_free(p);
 }
 
+/* -1: it has not begun to send RAM */
 static int64_t ram_transferred(PcPair *p)
 {
     QDict *rsp = migrate_query(p->g->qts);
-    int64_t n = qdict_get_int(qdict_get_qdict(rsp, "ram"), "transferred");
+    QDict *ram = qdict_get_qdict(rsp, "ram");
+    int64_t n = ram ? qdict_get_int(ram, "transferred") : -1;
 
     qobject_unref(rsp);
     return n;
@@ -509,7 +582,7 @@ static void test_busy(void)
     do {
         transferred = ram_transferred(p);
         g_usleep(500 * 1000);
-    } while (transferred != ram_transferred(p));
+    } while (transferred < 0 || transferred != ram_transferred(p));
     /* its thread waits for the socket; it will have enough to do later */
     pair_set_bandwidth(p, SLOW_BANDWIDTH);
 
@@ -562,6 +635,7 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-pagecache-hostile/bad-descriptors",
                    test_bad_descriptors);
     qtest_add_func("virtio-pagecache-hostile/odd-buffers", test_odd_buffers);
+    qtest_add_func("virtio-pagecache-hostile/nonsense", test_nonsense);
     qtest_add_func("virtio-pagecache-hostile/never-empty", test_never_empty);
     qtest_add_func("virtio-pagecache-hostile/busy", test_busy);
 
