@@ -44,6 +44,7 @@ static inline int vpc_compat_find_vqs(struct virtio_device *vdev,
 	}
 	return virtio_find_vqs(vdev, nvqs, vqs, callbacks, names, desc);
 }
+
 #define virtio_find_vqs vpc_compat_find_vqs
 #endif
 
@@ -64,6 +65,7 @@ static inline int vpc_compat_folio_mapcount(struct folio *folio)
 		count += folio_entire_mapcount(folio);
 	return count;
 }
+
 #define folio_mapcount vpc_compat_folio_mapcount
 #endif
 

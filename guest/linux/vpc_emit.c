@@ -97,7 +97,7 @@ static int vpc_emit_close(struct vpc_collect *c)
 }
 
 /*
- * "The @nr pages from @pfn on stand from @sector on on @disk."
+ * "The @nr pages that begin with @pfn stand on @disk, beginning at @sector."
  * -EAGAIN: not taken, wait with vpc_emit_wait() and try again; any other
  * error ends the collection.
  */
@@ -159,10 +159,10 @@ int vpc_emit_wait(struct vpc_collect *c)
  */
 static int vpc_emit_wait_end(struct vpc_collect *c)
 {
-	int tries = 20, err = vpc_emit_wait(c);
+	int tries = 10, err = vpc_emit_wait(c);
 
 	while (err && signal_pending(current) && tries--) {
-		msleep(10);
+		msleep(20);
 		err = vpc_emit_buf(c, VPC_BUFS);
 	}
 	return err;

@@ -236,9 +236,10 @@ static void vpc_buf_free(struct vpc_dev *dev, struct vpc_buf *buf)
 }
 
 /*
- * A buffer for the caller to fill, if the device has left a share of at least
- * 1/@share of them, and one; otherwise -EAGAIN, and there will be an event, or
- * another error, and there won't.  Takes a mutex, doesn't wait for the device.
+ * A buffer for the caller to fill, if the device leaves at least one, and at
+ * least one in @share of all.  Otherwise -EAGAIN, and there will be an event
+ * when one comes back; or another error when none will.  Takes a mutex,
+ * doesn't wait for the device.
  */
 struct vpc_buf *vpc_buf_get(struct vpc_dev *dev, unsigned int share)
 {

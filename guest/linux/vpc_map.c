@@ -55,9 +55,10 @@ static bool vpc_buffers_clean(struct address_space *mapping,
 	if (!folio_test_private(folio) ||
 	    mapping->a_ops->is_partially_uptodate != block_is_partially_uptodate)
 		return true;
-	bh = head = folio_buffers(folio);
-	if (!bh)
+	head = folio_buffers(folio);
+	if (!head)
 		return true;
+	bh = head;
 	do {
 		if (buffer_dirty(bh) || buffer_jbd(bh) || buffer_jbddirty(bh) ||
 		    buffer_delay(bh) || buffer_unwritten(bh) ||

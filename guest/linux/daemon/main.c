@@ -27,7 +27,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -193,7 +192,6 @@ int main(int argc, char **argv)
 	if (mlock(scratch, SCRATCH_LEN))
 		fprintf(stderr, "locking %d bytes of memory: %m\n",
 			SCRATCH_LEN);
-	umask(077);
 	if (chdir("/"))
 		fail("/");
 	drop_privileges();
