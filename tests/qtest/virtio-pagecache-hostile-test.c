@@ -577,9 +577,13 @@ static void test_busy(void)
     }
     pcguest_probe(g);
     epoch = pair_collect(p);
+    /* both sides have agreed on it */
+    wait_for_migration_status(g->qts, "active", NULL);
     kill(qtest_pid(p->dst), SIGSTOP);
     pair_set_bandwidth(p, 0);
+    end = g_get_monotonic_time() + TIMEOUT_US;
     do {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
         transferred = ram_transferred(p);
         g_usleep(500 * 1000);
     } while (transferred < 0 || transferred != ram_transferred(p));
