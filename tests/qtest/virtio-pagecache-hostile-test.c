@@ -222,6 +222,8 @@ static void test_bad_hints(void)
         { 0xfee00000, 0, 1, 0 },                /* the APIC */
         { 0xfffff000, 0, 1, 0 },                /* the BIOS: read-only */
         { FILL_START, 0, 0, 0 },                /* no page */
+        { FILL_START, 0, UINT32_MAX, 0 },       /* more than there are */
+        { FILL_START, 0, 0x100000, 0 },
     };
     PcPair *p = pair_new("");
     uint32_t epoch;
@@ -239,11 +241,6 @@ static void test_bad_hints(void)
     pair_wait_figure(p, "hinted-pages", 1);
     g_assert_cmpint(pair_figure(p, "dropped-hints"), ==, i);
 
-    /* as many pages as there can be: the producer is given up */
-    pcguest_send_hint(p->g, epoch, FILL_START, 0, UINT32_MAX, 0);
-    pcguest_send_hint(p->g, epoch, FILL_START, 0, 1, 0);
-    g_assert_cmpuint(pcguest_wait_epoch(p->g), ==, 0);
-    g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 1);
     pair_assert_sane(p);
     pair_set_bandwidth(p, 0);
     wait_for_migration_complete(p->g->qts);
