@@ -95,8 +95,11 @@ void pagecache_reader_unlock(PagecacheReader *r)
     g_mutex_unlock(&r->lock);
 }
 
-bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg)
+static GThread *thread_new(const char *name, GThreadFunc fn, void *arg)
 {
+#ifdef _WIN32
+    return g_thread_try_new(name, fn, arg, NULL);
+#else
     sigset_t all, old;
     GThread *thread;
 
@@ -108,6 +111,14 @@ bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     thread = g_thread_try_new(name, fn, arg, NULL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return thread;
+#endif
+}
+
+bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg)
+{
+    GThread *thread = thread_new(name, fn, arg);
+
     if (thread) {
         g_thread_unref(thread);
     }
@@ -116,6 +127,30 @@ bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg)
 
 /* --- Bounce buffers; with the lock held ---------------------------------- */
 
+#ifdef _WIN32
+static void *buffer_alloc(size_t align, size_t size)
+{
+    return _aligned_malloc(size, align);
+}
+
+static void buffer_free(void *buf)
+{
+    _aligned_free(buf);
+}
+#else
+static void *buffer_alloc(size_t align, size_t size)
+{
+    void *buf;
+
+    return posix_memalign(&buf, align, size) ? NULL : buf;
+}
+
+static void buffer_free(void *buf)
+{
+    free(buf);
+}
+#endif
+
 static size_t buffer_size(PagecacheReader *r)
 {
     return (size_t)r->config.max_read + 2 * r->align;
@@ -123,21 +158,16 @@ static size_t buffer_size(PagecacheReader *r)
 
 static uint8_t *buffer_get(PagecacheReader *r)
 {
-    void *buf;
-
     if (r->buffers->len) {
         return g_ptr_array_steal_index_fast(r->buffers, r->buffers->len - 1);
     }
-    if (posix_memalign(&buf, MAX(r->align, 4096), buffer_size(r))) {
-        return NULL;
-    }
-    return buf;
+    return buffer_alloc(MAX(r->align, 4096), buffer_size(r));
 }
 
 static void buffer_put(PagecacheReader *r, uint8_t *buf)
 {
     if (pcr_stopping(r)) {
-        free(buf);
+        buffer_free(buf);
     } else {
         g_ptr_array_add(r->buffers, buf);
     }
@@ -443,7 +473,7 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
     g_queue_init(&r->inflight);
     r->queue = pagecache_run_queue_new(r->config.page_size);
     r->rejects = g_array_new(false, false, sizeof(PagecachePiece));
-    r->buffers = g_ptr_array_new_with_free_func(free);
+    r->buffers = g_ptr_array_new_with_free_func(buffer_free);
     trace_pagecache_reader_open(r, spec->ops->name, spec->name,
                                 r->config.sessions, r->config.depth,
                                 r->config.max_read, r->bandwidth);
