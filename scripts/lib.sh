@@ -106,7 +106,7 @@ need_packages() {
     fi
     lock packages
     say "installing $missing"
-    local apt="apt-get -y --no-install-recommends"
+    local apt="apt-get -y --no-install-recommends -o DPkg::Lock::Timeout=300"
     # shellcheck disable=SC2086  # word splitting is meant here
     if ! DEBIAN_FRONTEND=noninteractive $apt install $missing \
             >"$BUILD/packages.log" 2>&1 </dev/null; then
