@@ -32,6 +32,8 @@ def _interrupt(number, _frame):
 def handle_signals():
     """Make SIGTERM and SIGHUP unwind like Ctrl-C does."""
     if threading.current_thread() is threading.main_thread():
+        # a shell that starts us in the background has it ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGHUP, _interrupt)
 
