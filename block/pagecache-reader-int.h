@@ -134,8 +134,8 @@ bool pagecache_reader_up(PagecacheReader *r, uint64_t size, uint32_t align,
 
 /*
  * A session that was up (@was_up) or that tried to connect has ended.
- * @refused: the storage answered, and said no; after the third time in a row
- * for each session the disk is given up.
+ * @refused: the storage answered, and said no; when that happens three times
+ * for each session before one was up, the disk is given up.
  */
 void pagecache_reader_down(PagecacheReader *r, bool was_up, bool refused,
                            const char *why);

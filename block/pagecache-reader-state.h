@@ -33,7 +33,7 @@ struct PagecacheReader {
     uint32_t align;                 /* bytes; 0: no session was up yet */
     uint32_t max_read;              /* bytes, a multiple of the page size */
     unsigned sessions_up;
-    unsigned refusals;              /* in a row */
+    unsigned refusals;              /* before the first session was up */
     unsigned failures;              /* in a row */
 
     int64_t next_us;                /* bandwidth cap: no read before */

@@ -241,7 +241,6 @@ bool pagecache_reader_up(PagecacheReader *r, uint64_t size, uint32_t align,
     r->align = align;
     r->max_read = MIN(r->max_read, limit);
     r->size = spec->size ?: size - spec->offset;
-    r->refusals = 0;
     r->sessions_up++;
     if (r->state == PAGECACHE_READER_OPENING) {
         r->state = PAGECACHE_READER_READY;
@@ -265,7 +264,9 @@ void pagecache_reader_down(PagecacheReader *r, bool was_up, bool refused,
         return;
     }
     pcr_set_error(r, why);
-    if (refused && ++r->refusals >= MAX_REFUSALS * r->config.sessions) {
+    /* a target that let us in before may be on its way back */
+    if (refused && !r->align &&
+        ++r->refusals >= MAX_REFUSALS * r->config.sessions) {
         pcr_give_up(r, why);
     }
 }

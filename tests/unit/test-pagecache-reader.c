@@ -663,6 +663,23 @@ static void test_refused(void)
     assert_ret(s, 0, 1, -EIO);
     close_and_check(r, s);
     fake_end(f);
+
+    /* let in once, we are patient: one session may be all that we get */
+    s = sink_new(10, 0);
+    config = sink_config(s);
+    config.sessions = 1;
+    f = g_new0(Fake, 1);
+    r = fake_open(f, s, 0, &config);
+    pagecache_reader_down(f->r, false, true, "go away");
+    fake_up(f, 1 * MiB, 512, 0);
+    for (i = 0; i < 10; i++) {
+        pagecache_reader_down(f->r, false, true, "go away");
+    }
+    submit(r, s, 0, 1);
+    fake_finish(f, fake_pull(f), 0);
+    g_assert_cmpint(reader_state(r), ==, PAGECACHE_READER_READY);
+    close_and_check(r, s);
+    fake_end(f);
 }
 
 static void test_start_fails(void)
