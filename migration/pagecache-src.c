@@ -886,9 +886,9 @@ static void pagecache_save_cleanup(void *opaque)
 
 /* --- return path thread --- */
 
-bool pagecache_src_report(const uint8_t *buf, size_t len, Error **errp)
+static bool decode_report(const uint8_t *buf, size_t len, PagecacheReport *r,
+                          Error **errp)
 {
-    g_autofree PagecacheReport *r = g_new(PagecacheReport, 1);
     g_autofree char *err = NULL;
 
     if (!pagecache_wire_decode_report(buf, len, r, &err)) {
@@ -898,6 +898,33 @@ bool pagecache_src_report(const uint8_t *buf, size_t len, Error **errp)
     if (r->status == PAGECACHE_REPORT_REFUSED) {
         error_setg(errp, "skip-pagecache is on here and off at the "
                    "destination; set the capability on both sides");
+        return false;
+    }
+    return true;
+}
+
+/*
+ * The migration can't succeed any more, and the migration thread looks at the
+ * return path only in the end.
+ */
+static void end_channel(const Error *err)
+{
+    MigrationState *s = migrate_get_current();
+
+    migrate_set_error(s, err);
+    QEMU_LOCK_GUARD(&s->qemu_file_lock);
+    if (s->to_dst_file) {
+        qemu_file_shutdown(s->to_dst_file);
+    }
+}
+
+bool pagecache_src_report(const uint8_t *buf, size_t len, Error **errp)
+{
+    ERRP_GUARD();
+    g_autofree PagecacheReport *r = g_new(PagecacheReport, 1);
+
+    if (!decode_report(buf, len, r, errp)) {
+        end_channel(*errp);
         return false;
     }
     QEMU_LOCK_GUARD(&record.lock);
