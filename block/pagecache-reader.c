@@ -31,7 +31,7 @@
 #define MAX_DEPTH           128
 #define MAX_MAX_READ        (16 * 1024 * 1024)
 /* The cap may be exceeded by what it allows in this time... */
-#define BURST_US            5000
+#define BURST_US            20000
 /* ...and a refusal is final at the third time for each session */
 #define MAX_REFUSALS        3
 /* Runs put into the queue in one go, with the mutex held */
