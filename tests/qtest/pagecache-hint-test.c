@@ -280,7 +280,7 @@ static const BadFile bad_files[] = {
       ":3: Device 'blk1' is no disk" },
     { "good-before-bad", "blk0 0 0 1\nblk0 0 8 1\n\nblk0\n", ":4: expected" },
     { "no-newline-at-end", "blk0 0 0 1\nblk0 0", ":2: expected" },
-    { "binary", "\x7f" "ELF\x02\x01\x01\xff\xfe \n\x80", ":1: expected" },
+    { "binary", "\x7f" "ELF\x02\x01\x01\xff\xfe \x80\n", ":1: expected" },
 };
 
 static void test_bad_file(const void *opaque)

@@ -95,10 +95,12 @@ static void test_bad_report(const void *opaque)
     if (b->error) {
         g_autofree char *error = NULL;
 
+        /* QEMU looks at what the return path says in the end only. */
+        pct_full_speed(t);
         pct_wait_failed(t->src);
         error = pct_error(t->src);
         pct_assert_contains(error, b->error);
-        pct_assert_running(t->src);
+        pct_wait_running(t->src);
         pct_check_memory(t, t->src);
         pct_proxy_free(p);
 
@@ -147,7 +149,7 @@ static void test_no_answer(void)
     g_assert_cmpuint(sent->len, <, 64 * KiB);
     migrate_cancel(t->src);
     wait_for_migration_status(t->src, "cancelled", NULL);
-    pct_assert_running(t->src);
+    pct_wait_running(t->src);
     pct_check_memory(t, t->src);
     pct_proxy_free(p);
     pct_free(t);

@@ -152,7 +152,7 @@ static void test_fd(void)
     pct_check_all_proven(t, CACHE_PAGES);
     g_assert_cmpint(pct_transferred(t->src), <, PRIVATE_SIZE + SLACK);
     qtest_qmp_assert_success(t->dst, "{ 'execute': 'cont' }");
-    pct_assert_running(t->dst);
+    pct_wait_running(t->dst);
     pct_free(t);
 }
 

@@ -12,7 +12,7 @@
 #include <glib/gstdio.h>
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
-#include "pagecache-test-lib.h"
+#include "pagecache-test-proxy.h"
 
 #define NO_SOCKET "the target of the migration is no socket"
 
@@ -70,6 +70,26 @@ static void test_capability_sets_return_path(void)
     qtest_quit(qts);
 }
 
+/* It goes as it came, unless somebody had asked for it. */
+static void test_capability_clears_return_path(void)
+{
+    QTestState *qts = qtest_init("-machine none");
+
+    migrate_set_capability(qts, "skip-pagecache", true);
+    migrate_set_capability(qts, "skip-pagecache", false);
+    g_assert_false(capability(qts, "return-path"));
+
+    migrate_set_capability(qts, "skip-pagecache", true);
+    migrate_set_capability(qts, "return-path", true);
+    migrate_set_capability(qts, "skip-pagecache", false);
+    g_assert_true(capability(qts, "return-path"));
+
+    migrate_set_capability(qts, "skip-pagecache", true);
+    migrate_set_capability(qts, "skip-pagecache", false);
+    g_assert_true(capability(qts, "return-path"));
+    qtest_quit(qts);
+}
+
 /* With it a save to exec: would never end. */
 static void test_global_sets_no_return_path(void)
 {
@@ -87,12 +107,15 @@ static void test_source_only(void)
 {
     PcTest *t = pct_new();
     g_autofree char *src_error = NULL, *dst_error = NULL;
+    g_autoptr(GByteArray) sent = NULL;
+    PctProxy *p;
 
     pct_start_src(t, NULL);
     pct_start_dst(t, NULL);
     migrate_set_capability(t->src, "skip-pagecache", true);
     pct_hint_cache(t);
     pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
     pct_migrate(t);
     pct_wait_failed(t->src);
     pct_wait_failed(t->dst);
@@ -102,7 +125,11 @@ static void test_source_only(void)
                         "destination; set the capability on both sides");
     pct_assert_contains(dst_error, "skip-pagecache is on at the source and "
                         "off here; set it on both sides");
-    pct_assert_running(t->src);
+    /* before any of the guest's memory was sent */
+    sent = pct_proxy_recorded(p);
+    g_assert_cmpuint(sent->len, <, 64 * KiB);
+    pct_proxy_free(p);
+    pct_wait_running(t->src);
     pct_check_memory(t, t->src);
 
     /* With it on both sides it works. */
@@ -292,6 +319,7 @@ static void restore(PcTest *t, const char *uri)
     g_assert_null(pct_info(t->dst));
 }
 
+/* return-path, which came with the capability, is not in the way. */
 static void test_exec(void)
 {
     PcTest *t = pct_new_pair();
@@ -299,8 +327,6 @@ static void test_exec(void)
     g_autofree char *from = g_strdup_printf("exec:cat %s/saved", t->dir);
 
     pct_hint_cache(t);
-    migrate_set_capability(t->src, "return-path", false);
-    migrate_set_capability(t->dst, "return-path", false);
     save(t, to);
     check_inactive(t, NO_SOCKET);
     restore(t, from);
@@ -332,8 +358,6 @@ static void test_file(void)
     g_autofree char *uri = g_strdup_printf("file:%s/saved", t->dir);
 
     pct_hint_cache(t);
-    migrate_set_capability(t->src, "return-path", false);
-    migrate_set_capability(t->dst, "return-path", false);
     save(t, uri);
     check_inactive(t, NO_SOCKET);
     restore(t, uri);
@@ -346,8 +370,6 @@ static void test_mapped_ram(void)
     g_autofree char *uri = g_strdup_printf("file:%s/saved", t->dir);
 
     pct_hint_cache(t);
-    migrate_set_capability(t->src, "return-path", false);
-    migrate_set_capability(t->dst, "return-path", false);
     migrate_set_capability(t->src, "mapped-ram", true);
     migrate_set_capability(t->dst, "mapped-ram", true);
     save(t, uri);
@@ -370,8 +392,6 @@ static void test_fd_of_a_file(void)
                                  "  'fdname': 'saved' } }");
     close(fd);
     pct_hint_cache(t);
-    migrate_set_capability(t->src, "return-path", false);
-    migrate_set_capability(t->dst, "return-path", false);
     save(t, "fd:saved");
     check_inactive(t, NO_SOCKET);
     restore(t, from);
@@ -384,8 +404,8 @@ static void test_background_snapshot(void)
     g_autofree char *to = g_strdup_printf("exec:cat >%s/saved", t->dir);
     g_autofree char *from = g_strdup_printf("exec:cat %s/saved", t->dir);
 
+    /* it can't be had with return-path, whoever has set that */
     migrate_set_capability(t->src, "return-path", false);
-    migrate_set_capability(t->dst, "return-path", false);
     if (!try_capability(t->src, "background-snapshot")) {
         g_test_skip("capability background-snapshot can't be set here");
         pct_free(t);
@@ -394,7 +414,7 @@ static void test_background_snapshot(void)
     pct_hint_cache(t);
     save(t, to);
     pct_assert_inactive(t->src, "the capability background-snapshot is on");
-    pct_assert_running(t->src);
+    pct_wait_running(t->src);
     restore(t, from);
     pct_free(t);
 }
@@ -509,6 +529,8 @@ int main(int argc, char **argv)
 
     qtest_add_func("/pagecache/capability/sets-return-path",
                    test_capability_sets_return_path);
+    qtest_add_func("/pagecache/capability/clears-return-path",
+                   test_capability_clears_return_path);
     qtest_add_func("/pagecache/capability/global-sets-no-return-path",
                    test_global_sets_no_return_path);
 

@@ -412,13 +412,19 @@ void pct_assert_inactive(QTestState *who, const char *reason)
     qobject_unref(info);
 }
 
-void pct_assert_running(QTestState *who)
+void pct_wait_running(QTestState *who)
 {
-    QDict *rsp = qtest_qmp_assert_success_ref(who,
-                                              "{ 'execute': 'query-status' }");
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+    bool running;
 
-    g_assert_true(qdict_get_bool(rsp, "running"));
-    qobject_unref(rsp);
+    do {
+        QDict *rsp = qtest_qmp_assert_success_ref(
+            who, "{ 'execute': 'query-status' }");
+
+        running = qdict_get_bool(rsp, "running");
+        qobject_unref(rsp);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    } while (!running);
 }
 
 static void say(const char *who, const QDict *info)

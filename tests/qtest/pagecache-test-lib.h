@@ -137,7 +137,8 @@ int64_t pct_transferred(QTestState *who);
 /* query-migrate's error-desc, or NULL; g_free() it */
 char *pct_error(QTestState *who);
 void pct_assert_inactive(QTestState *who, const char *reason);
-void pct_assert_running(QTestState *who);
+/* The guest runs, or will at once: it does so after "failed" only. */
+void pct_wait_running(QTestState *who);
 /* What must hold of the figures of both sides after every migration */
 void pct_check_figures(PcTest *t);
 /* All @pages of hints went over the storage wire, and no others. */

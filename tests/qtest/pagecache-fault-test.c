@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest testcases for skip-pagecache: the destination can't read, or somebody
+ * breaks off
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Storage that fails costs the refill: the pages come over the channel, the
+ * reason stands in the figures.  Whoever cancels or dies in the middle leaves
+ * a guest that goes on at the source, and a second migration that refills
+ * again.  Disks that hang are in pagecache-hang-test.c.
+ */
+
+#include "qemu/osdep.h"
+#include <sys/wait.h>
+#include "qobject/qdict.h"
+#include "pagecache-test-proxy.h"
+
+#define DEVICE  " -device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5"
+
+/* The destination's disk is this; it will not be what the source's is. */
+static PcTest *pair_with_destination(const char *dst)
+{
+    PcTest *t = pct_new();
+
+    pct_start_src(t, NULL);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    return t;
+}
+
+/* A destination with a copy of the image, whose name is *@copy */
+static PcTest *pair_with_copy(char **copy, const char *args)
+{
+    PcTest *t = pct_new();
+    g_autofree char *dst = NULL;
+
+    *copy = pct_path(t, "copy");
+    g_assert_true(g_file_set_contents(*copy, (char *)t->disk_data, DISK_SIZE,
+                                      NULL));
+    dst = g_strdup_printf(DISK_ARGS "%s", *copy, args);
+    pct_start_src(t, NULL);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    return t;
+}
+
+static void check_disk(PcTest *t, const char *reader, const char *status,
+                       const char *error)
+{
+    QDict *disk = pct_disk_info(t->dst);
+
+    g_assert_cmpstr(qdict_get_try_str(disk, "reader"), ==, reader);
+    if (status) {
+        g_assert_cmpstr(qdict_get_str(disk, "status"), ==, status);
+    }
+    if (error) {
+        pct_assert_contains(qdict_get_try_str(disk, "error"), error);
+    }
+    qobject_unref(disk);
+}
+
+static int64_t disk_figure(PcTest *t, const char *name)
+{
+    QDict *disk = pct_disk_info(t->dst);
+    int64_t n = qdict_get_int(disk, name);
+
+    qobject_unref(disk);
+    return n;
+}
+
+static bool disk_is_ready(PcTest *t)
+{
+    QDict *info = pct_info(t->dst);
+    QList *disks = info ? qdict_get_qlist(info, "disks") : NULL;
+    QDict *disk = disks ? qobject_to(QDict, qlist_peek(disks)) : NULL;
+    bool ready = disk && !strcmp(qdict_get_str(disk, "status"), "ready");
+
+    qobject_unref(info);
+    return ready;
+}
+
+/* --- storage fails --- */
+
+static void test_gone_at_start(void)
+{
+    g_autofree char *copy = NULL;
+    PcTest *t = pair_with_copy(&copy, "");
+
+    g_assert_cmpint(unlink(copy), ==, 0);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "unavailable-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
+    check_disk(t, "file", "failed", "cannot open ");
+    pct_free(t);
+}
+
+static void test_short_at_start(void)
+{
+    g_autofree char *copy = NULL;
+    PcTest *t = pair_with_copy(&copy, "");
+
+    g_assert_cmpint(truncate(copy, DISK_SIZE / 2), ==, 0);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "unavailable-pages", 1);
+    pct_wait_figure(t->src, "proven-pages", 1);
+    while (pct_figure(t->src, "proven-pages") +
+           pct_figure(t->src, "unavailable-pages") < CACHE_PAGES) {
+        g_usleep(2000);
+    }
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 0);
+    /* 1 MiB of the disk has no cache, 7 MiB of the first half has */
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 7 * MiB / PAGE);
+    pct_free(t);
+}
+
+/* It becomes short while it is read. */
+static void test_short_in_the_middle(void)
+{
+    g_autofree char *copy = NULL;
+    PcTest *t = pair_with_copy(
+        &copy, "-global migration.x-pagecache-max-bandwidth=2M");
+
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", 1);
+    g_assert_cmpint(truncate(copy, 0), ==, 0);
+    pct_wait_figure(t->src, "unavailable-pages", 1);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), <, CACHE_PAGES);
+    g_assert_cmpint(disk_figure(t, "errors"), >, 0);
+    pct_free(t);
+}
+
+static void test_other_content(void)
+{
+    g_autofree char *copy = NULL;
+    PcTest *t = pair_with_copy(&copy, "");
+    g_autofree char *swapped = g_malloc(DISK_SIZE);
+
+    memcpy(swapped, t->disk_data + DISK_SIZE / 2, DISK_SIZE / 2);
+    memcpy(swapped + DISK_SIZE / 2, t->disk_data, DISK_SIZE / 2);
+    g_assert_true(g_file_set_contents(copy, swapped, DISK_SIZE, NULL));
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "mismatched-pages", CACHE_PAGES / 2);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    pct_free(t);
+}
+
+/* A thin LUN without a block of its own */
+static void test_zeros(void)
+{
+    g_autofree char *args = g_strdup_printf(
+        "-blockdev null-co,node-name=disk0,size=%u,read-zeroes=on" DEVICE,
+        (unsigned)DISK_SIZE);
+    PcTest *t = pair_with_destination(args);
+
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "mismatched-pages", CACHE_PAGES / 2);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    check_disk(t, "block", "ready", NULL);
+    pct_free(t);
+}
+
+/* A disk whose data can't be read, but at @where; NULL: skipped */
+static PcTest *pair_with_errors(const char *where)
+{
+    PcTest *t;
+    g_autofree char *image = NULL, *command = NULL, *dst = NULL;
+    int status;
+
+    if (!have_qemu_img()) {
+        g_test_skip("QTEST_QEMU_IMG not set or qemu-img missing");
+        return NULL;
+    }
+    t = pct_new();
+    image = pct_path(t, "disk.qcow2");
+    command = g_strdup_printf("%s convert -f raw -O qcow2 %s %s",
+                              getenv("QTEST_QEMU_IMG"), t->disk, image);
+    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, &status,
+                                            NULL));
+    g_assert_cmpint(status, ==, 0);
+    dst = g_strdup_printf(
+        "-blockdev qcow2,node-name=disk0,file.driver=blkdebug,"
+        "file.image.driver=file,file.image.filename=%s,"
+        "file.inject-error.0.event=read_aio,file.inject-error.0.errno=5%s"
+        DEVICE, image, where);
+    pct_start_src(t, NULL);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    return t;
+}
+
+static void test_eio(void)
+{
+    PcTest *t = pair_with_errors("");
+
+    if (!t) {
+        return;
+    }
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "unavailable-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
+    check_disk(t, "block", "ready", "Input/output error");
+    g_assert_cmpint(disk_figure(t, "errors"), >, 0);
+    g_assert_cmpint(disk_figure(t, "timeouts"), ==, 0);
+    pct_free(t);
+}
+
+/* One bad sector costs one read. */
+static void test_eio_at_one_sector(void)
+{
+    /* 5 MiB into the file: that is the cache, wherever it begins */
+    PcTest *t = pair_with_errors(",file.inject-error.0.sector=10240");
+    int64_t lost;
+
+    if (!t) {
+        return;
+    }
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "unavailable-pages", 1);
+    lost = pct_figure(t->src, "unavailable-pages");
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES - lost);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(lost, <=, 256 * KiB / PAGE);
+    g_assert_cmpint(disk_figure(t, "errors"), ==, 1);
+    check_disk(t, "block", "ready", "Input/output error");
+    pct_free(t);
+}
+
+/*
+ * The destination reads from this NBD server, which can be stopped; reads
+ * have a deadline of 200 ms.
+ */
+static PcTest *pair_with_server(QTestState **server)
+{
+    PcTest *t = pct_new();
+    g_autofree char *path = pct_path(t, "nbd.sock");
+    g_autofree char *export = g_strdup_printf(
+        "-blockdev file,node-name=image,read-only=on,force-share=on,"
+        "filename=%s", t->disk);
+    g_autofree char *dst = g_strdup_printf(
+        "-blockdev nbd,node-name=disk0,server.type=unix,server.path=%s,"
+        "export=image,read-only=on" DEVICE
+        " -global migration.x-pagecache-deadline=200", path);
+
+    *server = pct_start(t, export);
+    qtest_qmp_assert_success(*server, "{ 'execute': 'nbd-server-start',"
+                             "  'arguments': { 'addr': { 'type': 'unix',"
+                             "    'data': { 'path': %s } } } }", path);
+    qtest_qmp_assert_success(*server, "{ 'execute': 'block-export-add',"
+                             "  'arguments': { 'type': 'nbd', 'id': 'e0',"
+                             "    'node-name': 'image', 'name': 'image' } }");
+    pct_start_src(t, NULL);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_incoming(t);
+    return t;
+}
+
+/* From the first offer on the server says nothing. */
+static void migrate_to_silence(PcTest *t, QTestState *server)
+{
+    pct_migrate_slowly(t);
+    /* the clone is opened before */
+    while (!disk_is_ready(t)) {
+        g_usleep(2000);
+    }
+    g_assert_cmpint(kill(qtest_pid(server), SIGSTOP), ==, 0);
+    pct_hint_cache(t);
+    pct_wait_figure(t->src, "unavailable-pages", 1);
+}
+
+static void server_goes_on(QTestState *server)
+{
+    g_assert_cmpint(kill(qtest_pid(server), SIGCONT), ==, 0);
+}
+
+static void free_with_server(PcTest *t, QTestState *server)
+{
+    qtest_quit(t->src);
+    qtest_quit(t->dst);
+    t->src = t->dst = NULL;
+    qtest_quit(server);
+    pct_free(t);
+}
+
+/*
+ * What was read comes when the migration is over.  The guest's memory is not
+ * what the disk is, so that it would show if it went there.
+ */
+static void test_reads_after_the_end(void)
+{
+    QTestState *server;
+    PcTest *t = pair_with_server(&server);
+
+    pct_scribble(t, CACHE_START, CACHE_PAGES);
+    migrate_to_silence(t, server);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
+    g_assert_cmpint(disk_figure(t, "timeouts"), >, 0);
+    check_disk(t, "block", NULL, "no answer within 200 ms");
+
+    server_goes_on(server);
+    /* it takes the lock that the reads hold, when they have ended */
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'blockdev-add',"
+                             "  'arguments': { 'driver': 'null-co',"
+                             "                 'node-name': 'other' } }");
+    pct_check_memory(t, t->dst);
+    g_assert_cmpint(pct_figure(t->dst, "reported-pages"), ==, 0);
+    free_with_server(t, server);
+}
+
+/* The same, while it goes on */
+static void test_reads_after_the_deadline(void)
+{
+    QTestState *server;
+    PcTest *t = pair_with_server(&server);
+
+    pct_scribble(t, CACHE_START, CACHE_PAGES);
+    migrate_to_silence(t, server);
+    server_goes_on(server);
+    while (pct_figure(t->src, "reported-pages") +
+           pct_figure(t->src, "released-pages") < CACHE_PAGES) {
+        g_usleep(2000);
+    }
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    free_with_server(t, server);
+}
+
+/* --- and then somebody breaks off --- */
+
+/* A new destination, and the whole cache is refilled, as if nothing was. */
+static void migrate_again(PcTest *t)
+{
+    pct_wait_running(t->src);
+    pct_check_memory(t, t->src);
+    pct_start_dst(t, NULL);
+    pct_on(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+}
+
+/* A migration with its refill under way */
+static PcTest *in_the_middle(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strdup_printf(
+        "%s -global migration.x-pagecache-max-bandwidth=1M", disk);
+
+    pct_start_src(t, NULL);
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", 1);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), <, CACHE_PAGES);
+    g_assert_cmpint(pct_figure(t->src, "in-flight-pages"), >, 0);
+    return t;
+}
+
+static void cancel(PcTest *t)
+{
+    migrate_cancel(t->src);
+    wait_for_migration_status(t->src, "cancelled", NULL);
+}
+
+static void test_cancel(void)
+{
+    PcTest *t = in_the_middle();
+
+    cancel(t);
+    pct_wait_failed(t->dst);
+    qtest_quit(t->dst);
+    migrate_again(t);
+    pct_free(t);
+}
+
+/* Not once, but again and again */
+static void test_cancel_repeatedly(void)
+{
+    PcTest *t = pct_new_pair();
+    int i;
+
+    pct_hint_cache(t);
+    for (i = 0; i < 5; i++) {
+        pct_incoming(t);
+        pct_migrate_slowly(t);
+        pct_wait_figure(t->src, "offered-pages", 1);
+        cancel(t);
+        /* what has changed since must not be believed to be there */
+        pct_scribble(t, pct_cache_addr(i * 100), 1);
+        pct_write(t, pct_cache_addr(i * 100),
+                  t->disk_data + pct_cache_sector(i * 100) * 512, PAGE);
+        qtest_quit(t->dst);
+        pct_start_dst(t, NULL);
+        pct_on(t);
+    }
+    qtest_quit(t->dst);
+    migrate_again(t);
+    pct_free(t);
+}
+
+static void test_cancel_after_proof(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    cancel(t);
+    qtest_quit(t->dst);
+    migrate_again(t);
+    pct_free(t);
+}
+
+static void test_cancel_before_switchover(void)
+{
+    PcTest *t = pct_new_pair();
+
+    migrate_set_capability(t->src, "pause-before-switchover", true);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_full_speed(t);
+    wait_for_migration_status(t->src, "pre-switchover", NULL);
+    cancel(t);
+    qtest_quit(t->dst);
+    migrate_set_capability(t->src, "pause-before-switchover", false);
+    migrate_again(t);
+    pct_free(t);
+}
+
+/* As kill -9 does it, which libqtest would take for a crash */
+static void kill_qemu(QTestState *qts)
+{
+    pid_t pid = qtest_pid(qts);
+
+    qtest_remove_abrt_handler(qts);
+    g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+}
+
+static void test_destination_killed(void)
+{
+    PcTest *t = in_the_middle();
+
+    kill_qemu(t->dst);
+    pct_wait_failed(t->src);
+    migrate_again(t);
+    pct_free(t);
+}
+
+static void test_destination_killed_before_switchover(void)
+{
+    PcTest *t = pct_new_pair();
+
+    migrate_set_capability(t->src, "pause-before-switchover", true);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_full_speed(t);
+    wait_for_migration_status(t->src, "pre-switchover", NULL);
+    kill_qemu(t->dst);
+    migrate_continue(t->src, "pre-switchover");
+    pct_wait_failed(t->src);
+    migrate_set_capability(t->src, "pause-before-switchover", false);
+    migrate_again(t);
+    pct_free(t);
+}
+
+static void test_destination_quits(void)
+{
+    PcTest *t = in_the_middle();
+
+    qtest_quit(t->dst);
+    pct_wait_failed(t->src);
+    migrate_again(t);
+    pct_free(t);
+}
+
+/* The network between them; both go on. */
+static void test_connection_breaks(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    pct_proxy_free(p);
+    pct_wait_failed(t->src);
+    pct_wait_failed(t->dst);
+    qtest_quit(t->dst);
+    migrate_again(t);
+    pct_free(t);
+}
+
+/* The source is killed; nobody waits for what its guest would have got. */
+static void test_source_killed(void)
+{
+    PcTest *t = in_the_middle();
+    QDict *info;
+
+    kill_qemu(t->src);
+    t->src = NULL;
+    pct_wait_failed(t->dst);
+    info = pct_info(t->dst);
+    g_assert_nonnull(info);
+    qobject_unref(info);
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'query-status' }");
+    pct_free(t);
+}
+
+/* --- from host to host --- */
+
+static void test_a_b_a_c(void)
+{
+    PcTest *t = pct_new_pair();
+    int hop;
+
+    for (hop = 0; hop < 3; hop++) {
+        if (hop) {
+            pct_hop(t);
+            pct_start_dst(t, NULL);
+            pct_on(t);
+        }
+        pct_hint_cache(t);
+        pct_incoming(t);
+        pct_migrate_slowly(t);
+        pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+        /* the guest goes on writing where it is */
+        pct_scribble(t, ZERO_START + hop * PAGE, 1);
+        pct_finish(t);
+        pct_check_all_proven(t, CACHE_PAGES);
+    }
+    pct_free(t);
+}
+
+/*
+ * The guest ejects a device by itself, and with it a RAM block that is
+ * migrated: the ROM of a network card.
+ */
+static void test_guest_ejects_a_device(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strdup_printf(
+        "%s -device virtio-net-pci,id=net0,addr=0x6", disk);
+
+    if (!qtest_has_device("virtio-net-pci")) {
+        g_test_skip("no virtio-net-pci in this QEMU");
+        pct_free(t);
+        return;
+    }
+    t->machine = g_strdup("pc");
+    pct_start_src(t, args);
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "offered-pages", 1);
+    qtest_outl(t->src, 0xae08, 1 << 6);         /* ACPI eject */
+    qtest_qmp_eventwait(t->src, "DEVICE_DELETED");
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_full_speed(t);
+    pct_wait_complete(t);
+    pct_check_memory(t, t->dst);
+    pct_free(t);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("/pagecache/storage/gone-at-start", test_gone_at_start);
+    qtest_add_func("/pagecache/storage/short-at-start", test_short_at_start);
+    qtest_add_func("/pagecache/storage/short-in-the-middle",
+                   test_short_in_the_middle);
+    qtest_add_func("/pagecache/storage/other-content", test_other_content);
+    qtest_add_func("/pagecache/storage/zeros", test_zeros);
+    qtest_add_func("/pagecache/storage/eio", test_eio);
+    qtest_add_func("/pagecache/storage/eio-at-one-sector",
+                   test_eio_at_one_sector);
+    qtest_add_func("/pagecache/storage/reads-after-the-end",
+                   test_reads_after_the_end);
+    qtest_add_func("/pagecache/storage/reads-after-the-deadline",
+                   test_reads_after_the_deadline);
+
+    qtest_add_func("/pagecache/break/cancel", test_cancel);
+    qtest_add_func("/pagecache/break/cancel-repeatedly",
+                   test_cancel_repeatedly);
+    qtest_add_func("/pagecache/break/cancel-after-proof",
+                   test_cancel_after_proof);
+    qtest_add_func("/pagecache/break/cancel-before-switchover",
+                   test_cancel_before_switchover);
+    qtest_add_func("/pagecache/break/destination-killed",
+                   test_destination_killed);
+    qtest_add_func("/pagecache/break/destination-killed-before-switchover",
+                   test_destination_killed_before_switchover);
+    qtest_add_func("/pagecache/break/destination-quits",
+                   test_destination_quits);
+    qtest_add_func("/pagecache/break/connection", test_connection_breaks);
+    qtest_add_func("/pagecache/break/source-killed", test_source_killed);
+
+    qtest_add_func("/pagecache/hops/a-b-a-c", test_a_b_a_c);
+    qtest_add_func("/pagecache/guest-ejects-a-device",
+                   test_guest_ejects_a_device);
+    return g_test_run();
+}
