@@ -26,7 +26,6 @@
 #include "exec/target_page.h"
 #include "migration/misc.h"
 #include "migration/pagecache.h"
-#include "monitor/monitor.h"
 #include "migration.h"
 #include "options.h"
 #include "pagecache-hooks.h"
@@ -739,6 +738,11 @@ static void add_disk_info(MigrationPagecacheInfo *info, DstDisk *disk)
     QAPI_LIST_PREPEND(info->disks, out);
 }
 
+bool pagecache_dst_is_loading(void)
+{
+    return dst;
+}
+
 MigrationPagecacheInfo *pagecache_dst_info(void)
 {
     MigrationPagecacheInfo *info;
@@ -762,79 +766,4 @@ MigrationPagecacheInfo *pagecache_dst_info(void)
         add_disk_info(info, &g_array_index(dst->disks, DstDisk, i));
     }
     return info;
-}
-
-/* --- both sides --- */
-
-/*
- * A QEMU that has received a guest and sends it on is both; what it does now
- * counts.
- */
-MigrationPagecacheInfo *pagecache_info(void)
-{
-    return dst ? pagecache_dst_info() :
-           pagecache_src_info() ?: pagecache_dst_info();
-}
-
-void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
-{
-    MigrationPagecacheDiskList *l;
-
-    if (!info) {
-        return;
-    }
-    monitor_printf(mon, "skip-pagecache: %s%s%s\n",
-                   info->active ? "active" : "inactive",
-                   info->reason ? ", " : "", info->reason ?: "");
-    if (info->has_hinted_pages) {
-        monitor_printf(mon, "hinted: %" PRIu64 " pages (%" PRIu64
-                       " dropped, %" PRIu64 " too late or twice)\n",
-                       info->hinted_pages, info->dropped_hints,
-                       info->duplicate_pages);
-    }
-    if (info->has_map_time) {
-        monitor_printf(mon, "map time: %" PRIu64 " ms\n", info->map_time);
-    }
-    monitor_printf(mon, "offered: %" PRIu64 " pages\n", info->offered_pages);
-    monitor_printf(mon, "reported: %" PRIu64 " pages\n", info->reported_pages);
-    if (info->has_proven_pages) {
-        monitor_printf(mon, "proven: %" PRIu64 " pages (%" PRIu64
-                       " mismatched)\n", info->proven_pages,
-                       info->mismatched_pages);
-        monitor_printf(mon, "released: %" PRIu64 " pages\n",
-                       info->released_pages);
-    }
-    if (info->has_superseded_pages) {
-        monitor_printf(mon, "superseded: %" PRIu64 " pages\n",
-                       info->superseded_pages);
-    }
-    monitor_printf(mon, "unavailable: %" PRIu64 " pages\n",
-                   info->unavailable_pages);
-    if (info->has_pooled_pages) {
-        monitor_printf(mon, "waiting: %" PRIu64 " pages, in flight: %" PRIu64
-                       " pages\n", info->pooled_pages, info->in_flight_pages);
-    }
-    monitor_printf(mon, "refilled: %" PRIu64 " kbytes\n",
-                   info->refill_bytes >> 10);
-    if (info->has_refill_rate) {
-        monitor_printf(mon, "refill rate: %" PRIu64 " kbytes/s\n",
-                       info->refill_rate >> 10);
-    }
-    if (info->has_blackout_time) {
-        monitor_printf(mon, "share of the downtime: %" PRIu64 " us\n",
-                       info->blackout_time);
-    }
-    if (info->given_up) {
-        monitor_printf(mon, "hints given up: %s\n", info->given_up);
-    }
-    for (l = info->disks; l; l = l->next) {
-        monitor_printf(mon, "disk %s: %s%s%s, %" PRIu64 " kbytes in %" PRIu64
-                       " reads, %" PRIu64 " errors (%" PRIu64 " timeouts)%s%s"
-                       "\n", l->value->device,
-                       PagecacheReaderStatus_str(l->value->status),
-                       l->value->reader ? " by " : "", l->value->reader ?: "",
-                       l->value->bytes_read >> 10, l->value->reads,
-                       l->value->errors, l->value->timeouts,
-                       l->value->error ? ": " : "", l->value->error ?: "");
-    }
 }

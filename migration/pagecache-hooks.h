@@ -29,8 +29,13 @@
 void pagecache_mig_init(void);
 void pagecache_qmp_init(void);
 
-/* --- source: pagecache-src.c --- */
+/* --- whether it can work: pagecache-active.c --- */
 
+/*
+ * The first thing that it can't work with in the migration that begins, or
+ * NULL.  The channel is connected, and the return path open or not.  BQL.
+ */
+const char *pagecache_why_inactive(MigrationState *s);
 /*
  * A capability is set or cleared through the monitor.  return-path comes and
  * goes with ours, unless somebody has set it, before or after.
@@ -42,6 +47,8 @@ void pagecache_capability_set(MigrationState *s, MigrationCapability cap,
  * if it goes there and return-path is on for our sake only.
  */
 bool pagecache_may_open_return_path(MigrationState *s);
+
+/* --- source: pagecache-src.c --- */
 
 /* A migration is being prepared: nothing is known of the last one any more. */
 void pagecache_src_reset(void);
@@ -104,12 +111,14 @@ void pagecache_dst_claim_pages(RAMBlock *rb, const ram_addr_t *offsets,
 /* The section's handlers */
 int pagecache_dst_load(QEMUFile *f, void *opaque, int version_id);
 int pagecache_dst_cleanup(void *opaque);
+/* Is a guest coming in, with the capability active?  BQL. */
+bool pagecache_dst_is_loading(void);
 /* NULL if there is nothing to tell.  BQL. */
 MigrationPagecacheInfo *pagecache_dst_info(void);
 /* The guest goes out: nothing is to be told of how it came in.  BQL. */
 void pagecache_dst_forget(void);
 
-/* --- both --- */
+/* --- both: pagecache-info.c --- */
 
 void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info);
 MigrationPagecacheInfo *pagecache_info(void);

@@ -25,10 +25,7 @@
 #include "qapi/qapi-visit-pagecache.h"
 #include "exec/memory.h"
 #include "exec/target_page.h"
-#include "hw/boards.h"
 #include "hw/core/cpu.h"
-#include "io/channel-socket.h"
-#include "io/channel-tls.h"
 #include "migration/misc.h"
 #include "migration/register.h"
 #include "migration.h"
@@ -145,73 +142,6 @@ void pagecache_src_forget(void)
     record_state(false, false, NULL);
 }
 
-void pagecache_capability_set(MigrationState *s, MigrationCapability cap,
-                              bool on)
-{
-    bool *return_path = &s->capabilities[MIGRATION_CAPABILITY_RETURN_PATH];
-
-    if (cap == MIGRATION_CAPABILITY_RETURN_PATH) {
-        s->pagecache_return_path = false;
-    } else if (cap == MIGRATION_CAPABILITY_SKIP_PAGECACHE) {
-        if (on && !*return_path) {
-            *return_path = true;
-            s->pagecache_return_path = true;
-        } else if (!on && s->pagecache_return_path) {
-            *return_path = false;
-            s->pagecache_return_path = false;
-        }
-    }
-}
-
-static bool goes_to_a_socket(MigrationState *s)
-{
-    Object *ioc = OBJECT(qemu_file_get_ioc(s->to_dst_file));
-
-    return object_dynamic_cast(ioc, TYPE_QIO_CHANNEL_SOCKET) ||
-           object_dynamic_cast(ioc, TYPE_QIO_CHANNEL_TLS);
-}
-
-bool pagecache_may_open_return_path(MigrationState *s)
-{
-    return !s->pagecache_return_path || goes_to_a_socket(s);
-}
-
-/* The first thing that it can't work with, or NULL */
-static const char *why_inactive(MigrationState *s)
-{
-    if (migrate_mapped_ram()) {
-        return "the capability mapped-ram is on";
-    }
-    if (migrate_background_snapshot()) {
-        return "the capability background-snapshot is on";
-    }
-    if (!goes_to_a_socket(s)) {
-        return "the target of the migration is no socket";
-    }
-    if (!s->rp_state.rp_thread_created) {
-        return "the capability return-path is off";
-    }
-    if (migrate_postcopy_ram()) {
-        return "the capability postcopy-ram is on";
-    }
-    if (migrate_colo()) {
-        return "the capability x-colo is on";
-    }
-    if (migrate_xbzrle()) {
-        return "the capability xbzrle is on";
-    }
-    if (migrate_rdma()) {
-        return "the migration uses RDMA";
-    }
-    if (migrate_mode_is_cpr(s)) {
-        return "the migration mode is one of cpr";
-    }
-    if (current_machine->cgs) {
-        return "the guest's memory is confidential";
-    }
-    return NULL;
-}
-
 void pagecache_src_begin(MigrationState *s)
 {
     PagecacheDigestKind kind = s->pagecache_sha256 ? PAGECACHE_DIGEST_SHA256
@@ -225,7 +155,7 @@ void pagecache_src_begin(MigrationState *s)
         pagecache_src_forget();
         return;
     }
-    reason = why_inactive(s);
+    reason = pagecache_why_inactive(s);
     if (!reason) {
         new = g_new0(PagecacheSrc, 1);
         if (!pagecache_digest_init(&new->digest, kind, &err)) {

@@ -70,8 +70,9 @@ def properties():
 
 
 def reasons():
-    source = read('migration/pagecache-src.c')
-    found = re.search(r'\*why_inactive\(.*?\n\}', source, re.S)[0]
+    source = (read('migration/pagecache-active.c') +
+              read('migration/pagecache-src.c'))
+    found = re.search(r'\*pagecache_why_inactive\(.*?\n\}', source, re.S)[0]
     texts = re.findall(r'return "([^"]+)"', found)
     texts += re.findall(r'"(not a live migration[^"]*)"', source)
     assert len(texts) > 8, texts
