@@ -253,7 +253,7 @@ static bool wait_for_answer(MigrationState *s, QEMUFile *f, Error **errp)
     }
     bql_lock();
     if (!accepted) {
-        error_setg(errp, "skip-pagecache: the destination did not accept START");
+        error_setg(errp, "skip-pagecache: the destination did not answer");
     }
     return accepted;
 }
