@@ -14,6 +14,7 @@
 #include "qemu/osdep.h"
 #include <sys/wait.h>
 #include "qobject/qdict.h"
+#include "pagecache-test-cancel.h"
 #include "pagecache-test-proxy.h"
 
 #define DEVICE  " -device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5"
@@ -388,7 +389,7 @@ static PcTest *in_the_middle(void)
 static void cancel(PcTest *t)
 {
     migrate_cancel(t->src);
-    wait_for_migration_status(t->src, "cancelled", NULL);
+    wait_for_migration_cancelled(t->src);
 }
 
 static void test_cancel(void)

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include "qobject/qdict.h"
+#include "pagecache-test-cancel.h"
 #include "pagecache-test-lib.h"
 #include "../unit/test-pagecache-tgtd.h"
 
@@ -407,7 +408,7 @@ static void test_cancel(void)
     pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
     begin = g_get_monotonic_time();
     migrate_cancel(t->src);
-    wait_for_migration_status(t->src, "cancelled", NULL);
+    wait_for_migration_cancelled(t->src);
     pct_wait_failed(t->dst);
     g_assert_cmpint(g_get_monotonic_time() - begin, <, PROMPT_US);
     quit_promptly(&t->dst);

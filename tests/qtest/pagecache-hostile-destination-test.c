@@ -12,6 +12,7 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qobject/qdict.h"
+#include "pagecache-test-cancel.h"
 #include "pagecache-test-proxy.h"
 
 typedef struct BadReport {
@@ -150,7 +151,7 @@ static void test_no_answer(void)
     sent = pct_proxy_recorded(p);
     g_assert_cmpuint(sent->len, <, 64 * KiB);
     migrate_cancel(t->src);
-    wait_for_migration_status(t->src, "cancelled", NULL);
+    wait_for_migration_cancelled(t->src);
     pct_wait_running(t->src);
     pct_check_memory(t, t->src);
     pct_proxy_free(p);

@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qobject/qdict.h"
+#include "pagecache-test-cancel.h"
 #include "pagecache-test-proxy.h"
 
 /* Where things stand in START's body: with our secret, disk and RAM blocks */
@@ -421,7 +422,7 @@ static void test_length_too_large(void)
     }
     wait_for_migration_status(t->src, "setup", NULL);
     migrate_cancel(t->src);
-    wait_for_migration_status(t->src, "cancelled", NULL);
+    wait_for_migration_cancelled(t->src);
     pct_wait_running(t->src);
     pct_check_memory(t, t->src);
     pct_wait_failed(t->dst);

@@ -11,6 +11,7 @@
 #include "migration/migration-qmp.h"
 #include "migration/migration-util.h"
 #include "qobject/qdict.h"
+#include "pagecache-test-cancel.h"
 #include "virtio-pagecache-guest.h"
 
 static char *machine(const char *args)
@@ -361,7 +362,7 @@ uint32_t pair_collect(PcPair *p)
 void pair_cancel(PcPair *p)
 {
     qtest_qmp_assert_success(p->g->qts, "{ 'execute': 'migrate_cancel' }");
-    wait_for_migration_status(p->g->qts, "cancelled", NULL);
+    wait_for_migration_cancelled(p->g->qts);
     qtest_quit(p->dst);
     p->dst = NULL;
 }
