@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest testcases for skip-pagecache: somebody breaks off
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Whoever cancels or dies in the middle leaves a guest that goes on at the
+ * source, and a second migration that refills again.  And from one host to
+ * the next it works each time.
+ */
+
+#include "qemu/osdep.h"
+#include <sys/wait.h>
+#include "qobject/qdict.h"
+#include "pagecache-test-cancel.h"
+#include "pagecache-test-proxy.h"
+
+/* A new destination, and the whole cache is refilled, as if nothing was. */
+static void migrate_again(PcTest *t)
+{
+    pct_wait_running(t->src);
+    pct_check_memory(t, t->src);
+    pct_start_dst(t, NULL);
+    pct_on(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+}
+
+/* A migration with its refill under way */
+static PcTest *in_the_middle(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strdup_printf(
+        "%s -global migration.x-pagecache-max-bandwidth=1M", disk);
+
+    pct_start_src(t, NULL);
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", 1);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), <, CACHE_PAGES);
+    g_assert_cmpint(pct_figure(t->src, "in-flight-pages"), >, 0);
+    return t;
+}
+
+static void cancel(PcTest *t)
+{
+    migrate_cancel(t->src);
+    wait_for_migration_cancelled(t->src);
+}
+
+static void test_cancel(void)
+{
+    PcTest *t = in_the_middle();
+
+    cancel(t);
+    pct_wait_failed(t->dst);
+    qtest_quit(t->dst);
+    migrate_again(t);
+    pct_free(t);
+}
+
+/* Not once, but again and again */
+static void test_cancel_repeatedly(void)
+{
+    PcTest *t = pct_new_pair();
+    int i;
+
+    pct_hint_cache(t);
+    for (i = 0; i < 5; i++) {
+        pct_incoming(t);
+        pct_migrate_slowly(t);
+        pct_wait_figure(t->src, "offered-pages", 1);
+        cancel(t);
+        /* what has changed since must not be believed to be there */
+        pct_scribble(t, pct_cache_addr(i * 100), 1);
+        pct_write(t, pct_cache_addr(i * 100),
+                  t->disk_data + pct_cache_sector(i * 100) * 512, PAGE);
+        qtest_quit(t->dst);
+        pct_start_dst(t, NULL);
+        pct_on(t);
+    }
+    qtest_quit(t->dst);
+    migrate_again(t);
+    pct_free(t);
+}
+
+static void test_cancel_after_proof(void)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    cancel(t);
+    qtest_quit(t->dst);
+    migrate_again(t);
+    pct_free(t);
+}
+
+static void test_cancel_before_switchover(void)
+{
+    PcTest *t = pct_new_pair();
+
+    migrate_set_capability(t->src, "pause-before-switchover", true);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_full_speed(t);
+    wait_for_migration_status(t->src, "pre-switchover", NULL);
+    cancel(t);
+    qtest_quit(t->dst);
+    migrate_set_capability(t->src, "pause-before-switchover", false);
+    migrate_again(t);
+    pct_free(t);
+}
+
+/* What was in flight is nothing special for a plain migration. */
+static void test_cancel_then_plain(void)
+{
+    PcTest *t = in_the_middle();
+
+    cancel(t);
+    qtest_quit(t->dst);
+    migrate_set_capability(t->src, "skip-pagecache", false);
+    pct_start_dst(t, NULL);
+    pct_incoming(t);
+    pct_migrate(t);
+    pct_finish(t);
+    g_assert_null(pct_info(t->src));
+    g_assert_cmpint(pct_transferred(t->src), >, PRIVATE_SIZE + CACHE_SIZE);
+    pct_free(t);
+}
+
+/* As kill -9 does it, which libqtest would take for a crash */
+static void kill_qemu(QTestState *qts)
+{
+    pid_t pid = qtest_pid(qts);
+
+    qtest_remove_abrt_handler(qts);
+    g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+}
+
+static void test_destination_killed(void)
+{
+    PcTest *t = in_the_middle();
+
+    kill_qemu(t->dst);
+    pct_wait_failed(t->src);
+    migrate_again(t);
+    pct_free(t);
+}
+
+static void test_destination_killed_before_switchover(void)
+{
+    PcTest *t = pct_new_pair();
+
+    migrate_set_capability(t->src, "pause-before-switchover", true);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_full_speed(t);
+    wait_for_migration_status(t->src, "pre-switchover", NULL);
+    kill_qemu(t->dst);
+    migrate_continue(t->src, "pre-switchover");
+    pct_wait_failed(t->src);
+    migrate_set_capability(t->src, "pause-before-switchover", false);
+    migrate_again(t);
+    pct_free(t);
+}
+
+static void test_destination_quits(void)
+{
+    PcTest *t = in_the_middle();
+
+    qtest_quit(t->dst);
+    pct_wait_failed(t->src);
+    migrate_again(t);
+    pct_free(t);
+}
+
+/* The network between them; both go on. */
+static void test_connection_breaks(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, true);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    pct_proxy_free(p);
+    pct_wait_failed(t->src);
+    pct_wait_failed(t->dst);
+    qtest_quit(t->dst);
+    migrate_again(t);
+    pct_free(t);
+}
+
+/* The source is killed; nobody waits for what its guest would have got. */
+static void test_source_killed(void)
+{
+    PcTest *t = in_the_middle();
+    QDict *info;
+
+    kill_qemu(t->src);
+    t->src = NULL;
+    pct_wait_failed(t->dst);
+    info = pct_info(t->dst);
+    g_assert_nonnull(info);
+    qobject_unref(info);
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'query-status' }");
+    pct_free(t);
+}
+
+/* --- from host to host --- */
+
+static void test_a_b_a_c(void)
+{
+    PcTest *t = pct_new_pair();
+    int hop;
+
+    for (hop = 0; hop < 3; hop++) {
+        if (hop) {
+            pct_hop(t);
+            pct_start_dst(t, NULL);
+            pct_on(t);
+        }
+        pct_hint_cache(t);
+        pct_incoming(t);
+        pct_migrate_slowly(t);
+        pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+        /* the guest goes on writing where it is */
+        pct_scribble(t, ZERO_START + hop * PAGE, 1);
+        pct_finish(t);
+        pct_check_all_proven(t, CACHE_PAGES);
+    }
+    pct_free(t);
+}
+
+/*
+ * The guest ejects a device by itself, and with it a RAM block that is
+ * migrated: the ROM of a network card.
+ */
+static void test_guest_ejects_a_device(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strdup_printf(
+        "%s -device virtio-net-pci,id=net0,addr=0x6", disk);
+
+    if (!qtest_has_device("virtio-net-pci")) {
+        g_test_skip("no virtio-net-pci in this QEMU");
+        pct_free(t);
+        return;
+    }
+    t->machine = g_strdup("pc");
+    pct_start_src(t, args);
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "offered-pages", 1);
+    qtest_outl(t->src, 0xae08, 1 << 6);         /* ACPI eject */
+    qtest_qmp_eventwait(t->src, "DEVICE_DELETED");
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_full_speed(t);
+    pct_wait_complete(t);
+    pct_check_memory(t, t->dst);
+    pct_free(t);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("/pagecache/break/cancel", test_cancel);
+    qtest_add_func("/pagecache/break/cancel-repeatedly",
+                   test_cancel_repeatedly);
+    qtest_add_func("/pagecache/break/cancel-after-proof",
+                   test_cancel_after_proof);
+    qtest_add_func("/pagecache/break/cancel-before-switchover",
+                   test_cancel_before_switchover);
+    qtest_add_func("/pagecache/break/cancel-then-plain",
+                   test_cancel_then_plain);
+    qtest_add_func("/pagecache/break/destination-killed",
+                   test_destination_killed);
+    qtest_add_func("/pagecache/break/destination-killed-before-switchover",
+                   test_destination_killed_before_switchover);
+    qtest_add_func("/pagecache/break/destination-quits",
+                   test_destination_quits);
+    qtest_add_func("/pagecache/break/connection", test_connection_breaks);
+    qtest_add_func("/pagecache/break/source-killed", test_source_killed);
+
+    qtest_add_func("/pagecache/hops/a-b-a-c", test_a_b_a_c);
+    qtest_add_func("/pagecache/guest-ejects-a-device",
+                   test_guest_ejects_a_device);
+    return g_test_run();
+}
