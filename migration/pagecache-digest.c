@@ -5,14 +5,11 @@
  * Copyright (c) 2026 The skip-pagecache authors
  */
 #include "qemu/osdep.h"
-#include <xxhash.h>
 #include "qapi/error.h"
 #include "crypto/hash.h"
 #include "crypto/random.h"
 #include "pagecache-digest.h"
-
-QEMU_BUILD_BUG_ON(PAGECACHE_SECRET_MIN < XXH3_SECRET_SIZE_MIN);
-QEMU_BUILD_BUG_ON(sizeof(XXH128_canonical_t) != PAGECACHE_DIGEST_LEN);
+#include "pagecache-digest-xxh3.h"
 
 static bool kind_is_supported(PagecacheDigestKind kind, Error **errp)
 {
@@ -66,10 +63,8 @@ bool pagecache_digest_page(const PagecacheDigest *digest, const void *page,
                            size_t size, uint8_t out[PAGECACHE_DIGEST_LEN])
 {
     if (digest->kind == PAGECACHE_DIGEST_XXH3) {
-        XXH128_hash_t h = XXH3_128bits_withSecret(page, size, digest->secret,
-                                                  digest->secret_len);
-
-        XXH128_canonicalFromHash((XXH128_canonical_t *)out, h);
+        pagecache_digest_xxh3(digest->secret, digest->secret_len, page, size,
+                              out);
         return true;
     }
     return digest_sha256(digest, page, size, out);

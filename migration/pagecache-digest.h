@@ -6,9 +6,9 @@
  *
  * 128 bits, keyed with a secret that is new for each migration.  That guards
  * against accident, and against collisions prepared inside the guest, which
- * does not know the secret.  It is no MAC: it does not guard against somebody
- * who reads the migration stream.  XXH3-128 is libxxhash's; SHA-256 is that
- * of the secret followed by the page, cut to 128 bits.
+ * does not know the secret.  XXH3 is no MAC: who reads the secret in the
+ * stream makes two pages of the same digest in no time.  SHA-256 is that of
+ * the secret followed by the page, cut to 128 bits.
  */
 #ifndef MIGRATION_PAGECACHE_DIGEST_H
 #define MIGRATION_PAGECACHE_DIGEST_H

@@ -38,13 +38,13 @@
 
 /* Keyed digests of a page, 128 bits each */
 typedef enum PagecacheDigestKind {
-    PAGECACHE_DIGEST_XXH3 = 1,      /* XXH3-128 with a random secret */
+    PAGECACHE_DIGEST_XXH3 = 1,      /* twice XXH3-64, with a secret each */
     PAGECACHE_DIGEST_SHA256 = 2,    /* SHA-256 of secret and page, cut */
 } PagecacheDigestKind;
 
 #define PAGECACHE_DIGEST_LEN        16
-#define PAGECACHE_SECRET_MIN        136         /* XXH3_SECRET_SIZE_MIN */
-#define PAGECACHE_SECRET_LEN        192
+#define PAGECACHE_SECRET_MIN        272         /* 2 * XXH3_SECRET_SIZE_MIN */
+#define PAGECACHE_SECRET_LEN        384
 #define PAGECACHE_SECRET_MAX        1024
 
 typedef struct PagecacheWireDisk {

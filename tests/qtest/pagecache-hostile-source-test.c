@@ -21,7 +21,7 @@
 #define AT_VERSION      4
 #define AT_PAGE_BITS    6
 #define AT_DIGEST       7
-#define AT_DISKS        (START_SECRET + 192)
+#define AT_DISKS        (START_SECRET + 384)
 #define AT_DISK         (AT_DISKS + 4)
 #define AT_DISK_SECTORS (AT_DISK + 4)
 #define AT_DISK_NAME    (AT_DISK + 12)
@@ -182,11 +182,11 @@ static const Attack attacks[] = {
       .error = "malformed START: pages of 2^200 bytes, expected 2^9 to 2^24" },
     { "start/digest", FRAME_START, AT_DIGEST, 1, 9,
       .error = "malformed START: digest 9, expected 1 or 2" },
-    { "start/secret-short", FRAME_START, START_SECRET_LEN, 2, 135,
-      .error = "malformed START: secret of 135 bytes, expected 136 to 1024" },
+    { "start/secret-short", FRAME_START, START_SECRET_LEN, 2, 271,
+      .error = "malformed START: secret of 271 bytes, expected 272 to 1024" },
     { "start/secret-long", FRAME_START, START_SECRET_LEN, 2, UINT16_MAX,
-      .error = "malformed START: secret of 65535 bytes, expected 136" },
-    { "start/secret-other-length", FRAME_START, START_SECRET_LEN, 2, 193,
+      .error = "malformed START: secret of 65535 bytes, expected 272" },
+    { "start/secret-other-length", FRAME_START, START_SECRET_LEN, 2, 385,
       .error = "malformed START: " },
     { "start/disks-too-many", FRAME_START, AT_DISKS, 4, UINT32_MAX,
       .error = "malformed START: 4294967295 disks, expected at most 4096" },

@@ -198,7 +198,7 @@ static void test_start_bytes(void)
     g_autoptr(PagecacheWireStart) start = make_start(1, 1);
     g_autoptr(GByteArray) frame = NULL;
     static const uint8_t head[] = {
-        1, 0, 0, 0, 0xfc, 'P', 'G', 'C', '1', 0, 1, 12, 1, 0, 192,
+        1, 0, 0, 1, 0xbc, 'P', 'G', 'C', '1', 0, 1, 12, 1, 1, 128,
     };
     static const uint8_t tail[] = {
         0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 0xe8, 12,
@@ -211,7 +211,8 @@ static void test_start_bytes(void)
     g_assert_cmpmem(frame->data, sizeof(head), head, sizeof(head));
     g_assert_cmpmem(frame->data + frame->len - sizeof(tail), sizeof(tail),
                     tail, sizeof(tail));
-    g_assert_cmpuint(frame->len, ==, sizeof(head) + 192 + sizeof(tail));
+    g_assert_cmpuint(frame->len, ==,
+                     sizeof(head) + PAGECACHE_SECRET_LEN + sizeof(tail));
 }
 
 static void test_start_truncated(void)
@@ -280,12 +281,12 @@ static void test_start_bad_fields(void)
                   "pages of 2^255 bytes, expected 2^9 to 2^24");
     patched_start(AT_DIGEST, 1, 0, "digest 0, expected 1 or 2");
     patched_start(AT_DIGEST, 1, 3, "digest 3, expected 1 or 2");
-    patched_start(AT_SECLEN, 2, 135,
-                  "secret of 135 bytes, expected 136 to 1024");
+    patched_start(AT_SECLEN, 2, 271,
+                  "secret of 271 bytes, expected 272 to 1024");
     patched_start(AT_SECLEN, 2, 1025,
-                  "secret of 1025 bytes, expected 136 to 1024");
+                  "secret of 1025 bytes, expected 272 to 1024");
     patched_start(AT_SECLEN, 2, 1024,
-                  "truncated at the secret: 284 bytes left, expected 1024");
+                  "truncated at the secret: 476 bytes left, expected 1024");
     patched_start(AT_DISKS, 4, 4097, "4097 disks, expected at most 4096");
     patched_start(AT_DISKS, 4, UINT32_MAX,
                   "4294967295 disks, expected at most 4096");
