@@ -201,44 +201,6 @@ static void test_zero_page(const void *method)
     pct_free(t);
 }
 
-static void test_tls(void)
-{
-    PcTest *t = pct_new();
-    g_autofree char *keys = pct_path(t, "keys.psk");
-    g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *src = g_strdup_printf(
-        "%s -object tls-creds-psk,id=tls0,endpoint=client,dir=%s", disk,
-        t->dir);
-    g_autofree char *dst = g_strdup_printf(
-        "%s -object tls-creds-psk,id=tls0,endpoint=server,dir=%s", disk,
-        t->dir);
-    QTestState *probe;
-    bool have_tls;
-    QDict *rsp;
-
-    g_assert_true(g_file_set_contents(keys,
-                                      "qemu:0123456789abcdef0123456789abcdef\n",
-                                      -1, NULL));
-    probe = qtest_init("-machine none");
-    rsp = qtest_qmp(probe, "{ 'execute': 'object-add', 'arguments': {"
-                    " 'qom-type': 'tls-creds-psk', 'id': 'tls0',"
-                    " 'endpoint': 'client', 'dir': %s } }", t->dir);
-    have_tls = qdict_haskey(rsp, "return");
-    qobject_unref(rsp);
-    qtest_quit(probe);
-    if (!have_tls) {
-        g_test_skip("this QEMU is built without gnutls");
-        pct_free(t);
-        return;
-    }
-    pct_start_src(t, src);
-    pct_start_dst(t, dst);
-    pct_on(t);
-    set_both(t, "tls-creds", "tls0");
-    migrate_cache(t);
-    pct_free(t);
-}
-
 static void test_sha256(void)
 {
     PcTest *t = pct_new();
@@ -535,7 +497,6 @@ int main(int argc, char **argv)
                         test_zero_page);
     qtest_add_data_func("/pagecache/channel/zero-page/multifd", "multifd",
                         test_zero_page);
-    qtest_add_func("/pagecache/channel/tls", test_tls);
     qtest_add_func("/pagecache/channel/sha256", test_sha256);
 
     qtest_add_func("/pagecache/disk/raw-with-offset", test_raw_with_offset);

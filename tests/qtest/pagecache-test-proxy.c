@@ -28,6 +28,7 @@ struct PctProxy {
     PctProxySection *section;
     PctProxyReport *report;
     void *opaque;
+    bool blind;
     char *path;                 /* of listen_fd */
     int listen_fd, src, dst;    /* -1: closed; the thread's */
     int wake;                   /* eventfd */
@@ -39,6 +40,7 @@ struct PctProxy {
     GMutex lock;                /* for the rest */
     bool quit;
     bool hold;
+    uint16_t swallow;           /* message type; 0: none */
     GQueue held;                /* of GByteArray: whole messages */
     GQueue injected;            /* the same */
     GByteArray *recorded;
@@ -175,6 +177,12 @@ static void pass_section(PctProxy *p, const uint8_t *data, size_t len)
     }
 }
 
+static void pass_all(PctProxy *p, int fd, GByteArray *bytes)
+{
+    send_all(p, fd, bytes->data, bytes->len);
+    g_byte_array_set_size(bytes, 0);
+}
+
 /* Sends what is complete of p->forward. */
 static void pass_forward(PctProxy *p)
 {
@@ -273,13 +281,17 @@ static void pass_backward(PctProxy *p)
     while (p->backward->len >= 4) {
         const uint8_t *buf = p->backward->data;
         uint16_t len = lduw_be_p(buf + 2);
+        uint16_t swallow;
 
         if (p->backward->len < 4 + len) {
             break;
         }
+        g_mutex_lock(&p->lock);
+        swallow = p->swallow;
+        g_mutex_unlock(&p->lock);
         if (lduw_be_p(buf) == RP_REPORT) {
             pass_report(p, buf + 4, len);
-        } else {
+        } else if (lduw_be_p(buf) != swallow) {
             send_all(p, p->src, buf, 4 + len);
         }
         g_byte_array_remove_range(p->backward, 0, 4 + len);
@@ -374,11 +386,19 @@ static gpointer proxy_thread(gpointer opaque)
         }
         if (fds[2].revents) {
             end = !receive(p, p->src, p->forward, true);
-            pass_forward(p);
+            if (p->blind) {
+                pass_all(p, p->dst, p->forward);
+            } else {
+                pass_forward(p);
+            }
         }
         if (fds[3].revents) {
             end = !receive(p, p->dst, p->backward, false) || end;
-            pass_backward(p);
+            if (p->blind) {
+                pass_all(p, p->src, p->backward);
+            } else {
+                pass_backward(p);
+            }
         }
         if (end) {
             close_all(p);
@@ -398,12 +418,13 @@ static void wake(PctProxy *p)
     g_assert_cmpint(write(p->wake, &one, 8), ==, 8);
 }
 
-PctProxy *pct_proxy_new(PcTest *t, PctProxySection *section,
-                        PctProxyReport *report, void *opaque)
+static PctProxy *proxy_new(PcTest *t, PctProxySection *section,
+                           PctProxyReport *report, void *opaque, bool blind)
 {
     PctProxy *p = g_new0(PctProxy, 1);
 
     p->t = t;
+    p->blind = blind;
     p->section = section;
     p->report = report;
     p->opaque = opaque;
@@ -424,6 +445,17 @@ PctProxy *pct_proxy_new(PcTest *t, PctProxySection *section,
     t->connect_uri = g_strdup_printf("unix:%s", p->path);
     p->thread = g_thread_new("proxy", proxy_thread, p);
     return p;
+}
+
+PctProxy *pct_proxy_new(PcTest *t, PctProxySection *section,
+                        PctProxyReport *report, void *opaque)
+{
+    return proxy_new(t, section, report, opaque, false);
+}
+
+PctProxy *pct_proxy_new_blind(PcTest *t)
+{
+    return proxy_new(t, NULL, NULL, NULL, true);
 }
 
 static void free_message(gpointer data)
@@ -463,6 +495,13 @@ void pct_proxy_hold(PctProxy *p, bool hold)
     p->hold = hold;
     g_mutex_unlock(&p->lock);
     wake(p);
+}
+
+void pct_proxy_swallow(PctProxy *p, uint16_t type)
+{
+    g_mutex_lock(&p->lock);
+    p->swallow = type;
+    g_mutex_unlock(&p->lock);
 }
 
 unsigned pct_proxy_held(PctProxy *p)

@@ -36,7 +36,8 @@
 #define START_SECRET        10
 
 /* Return path */
-#define RP_REPORT       8               /* message type */
+#define RP_SWITCHOVER_ACK   7           /* message types */
+#define RP_REPORT       8
 /* u32 block, u64 page, u16 npages, u8 status, u8 digest length */
 #define REPORT_HEADER   16
 #define REPORT_OK           0
@@ -61,6 +62,8 @@ typedef bool PctProxyReport(void *opaque, GByteArray *body);
  */
 PctProxy *pct_proxy_new(PcTest *t, PctProxySection *section,
                         PctProxyReport *report, void *opaque);
+/* The same, of a stream that is encrypted: it is recorded and passed on. */
+PctProxy *pct_proxy_new_blind(PcTest *t);
 /* Closes both connections, if they are open. */
 void pct_proxy_free(PctProxy *p);
 
@@ -76,6 +79,8 @@ void pct_proxy_cut(PctProxy *p);
  */
 void pct_proxy_hold(PctProxy *p, bool hold);
 unsigned pct_proxy_held(PctProxy *p);
+/* Messages of type @type go no further, from now on. */
+void pct_proxy_swallow(PctProxy *p, uint16_t type);
 /* Sends a message of type @type to the source, past everything held. */
 void pct_proxy_inject(PctProxy *p, uint16_t type, const void *data,
                       uint16_t len);
