@@ -13,6 +13,8 @@ import os
 import re
 import sys
 
+import named_tests
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
 GUIDE = 'docs/system/skip-pagecache.rst'
@@ -167,12 +169,7 @@ def limits():
 
 def links():
     """Files of ours that a document names"""
-    broken = []
-    for folder, _, names in os.walk(os.path.join(TOP, 'docs')):
-        for name in names:
-            path = os.path.relpath(os.path.join(folder, name), TOP)
-            broken += dangling(path)
-    return broken + dangling('README.rst')
+    return [name for page in sorted(pages()) for name in dangling(page)]
 
 
 def dangling(path):
@@ -183,9 +180,32 @@ def dangling(path):
             if not os.path.exists(os.path.join(TOP, n))]
 
 
+def pages():
+    for folder, _, names in os.walk(os.path.join(TOP, 'docs')):
+        for name in names:
+            yield os.path.relpath(os.path.join(folder, name), TOP)
+    yield 'README.rst'
+
+
+def tests_named():
+    """Each test that a document names is in the sources."""
+    known = named_tests.sources()
+    return [f'{page}: {name}' for page in sorted(pages())
+            for name in named_tests.find(read(page), known)[1]]
+
+
+def tests_of_failures():
+    """What the design says of failures: each row names a test."""
+    known = named_tests.sources()
+    rows = named_tests.rows(read(DESIGN), 'When things go wrong')
+    assert len(rows) > 8, rows
+    return [row.split('\n')[0] for row in rows
+            if not named_tests.find(row, known)[0]]
+
+
 def main():
     tests = (figures, properties, reasons, numbers, frames, statuses,
-             section, claims, limits, links)
+             section, claims, limits, links, tests_named, tests_of_failures)
     bad = 0
     print(f'1..{len(tests)}')
     for number, test in enumerate(tests, 1):
