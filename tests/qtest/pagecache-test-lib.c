@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
+#include <sys/wait.h>
 #include "qobject/qdict.h"
 #include "qobject/qjson.h"
 #include "qobject/qlist.h"
@@ -328,6 +329,28 @@ void pct_finish(PcTest *t)
     pct_wait_complete(t);
     pct_check_memory(t, t->src);
     pct_check_memory(t, t->dst);
+}
+
+void pct_migrate_again(PcTest *t, const char *args)
+{
+    pct_wait_running(t->src);
+    pct_check_memory(t, t->src);
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+}
+
+void pct_kill(QTestState *qts)
+{
+    pid_t pid = qtest_pid(qts);
+
+    qtest_remove_abrt_handler(qts);
+    g_assert_cmpint(kill(pid, SIGKILL), ==, 0);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
 }
 
 /* --- figures --- */

@@ -123,6 +123,14 @@ uint64_t pct_first_wrong(PcTest *t, QTestState *who);
 void pct_check_memory(PcTest *t, QTestState *who);
 /* The destination arrived: it is the source of the next migration. */
 void pct_hop(PcTest *t);
+/*
+ * A migration came to nothing, and t->dst is gone: the guest runs on at the
+ * source with its memory right, and the next migration, to a new destination
+ * with @args, refills the whole cache as if nothing had been.
+ */
+void pct_migrate_again(PcTest *t, const char *args);
+/* Ends a QEMU as kill -9 does it, which libqtest would take for a crash. */
+void pct_kill(QTestState *qts);
 
 /* "pagecache" of query-migrate, or NULL; qobject_unref() it */
 QDict *pct_info(QTestState *who);

@@ -41,7 +41,10 @@ struct PctProxy {
     bool quit;
     bool hold;
     uint16_t swallow;           /* message type; 0: none */
+    bool hold_verdict;
+    bool end_return_path;
     GQueue held;                /* of GByteArray: whole messages */
+    GByteArray *verdict;        /* the same, one at most */
     GQueue injected;            /* the same */
     GByteArray *recorded;
     GByteArray *start_body;
@@ -276,6 +279,21 @@ static void pass_report(PctProxy *p, const uint8_t *data, uint16_t len)
     }
 }
 
+static void pass_verdict(PctProxy *p, const uint8_t *data, uint16_t len)
+{
+    GByteArray *message = message_new(RP_SHUT, data, len);
+
+    g_mutex_lock(&p->lock);
+    if (p->hold_verdict) {
+        g_assert_null(p->verdict);
+        p->verdict = g_steal_pointer(&message);
+    }
+    g_mutex_unlock(&p->lock);
+    if (message) {
+        send_message(p, message);
+    }
+}
+
 static void pass_backward(PctProxy *p)
 {
     while (p->backward->len >= 4) {
@@ -291,6 +309,8 @@ static void pass_backward(PctProxy *p)
         g_mutex_unlock(&p->lock);
         if (lduw_be_p(buf) == RP_REPORT) {
             pass_report(p, buf + 4, len);
+        } else if (lduw_be_p(buf) == RP_SHUT) {
+            pass_verdict(p, buf + 4, len);
         } else if (lduw_be_p(buf) != swallow) {
             send_all(p, p->src, buf, 4 + len);
         }
@@ -307,6 +327,9 @@ static void pass_queued(PctProxy *p)
         message = g_queue_pop_head(&p->injected);
         if (!message && !p->hold) {
             message = g_queue_pop_head(&p->held);
+        }
+        if (!message && !p->hold_verdict) {
+            message = g_steal_pointer(&p->verdict);
         }
         g_mutex_unlock(&p->lock);
         if (message) {
@@ -343,6 +366,32 @@ static bool quitting(PctProxy *p)
     quit = p->quit;
     g_mutex_unlock(&p->lock);
     return quit;
+}
+
+/* The destination has left.  If its last word waits here, so does the source. */
+static bool left_its_word(PctProxy *p)
+{
+    if (!pct_proxy_verdict_held(p)) {
+        return false;
+    }
+    close(p->dst);
+    p->dst = -1;
+    return true;
+}
+
+/* Is it to end?  Whatever comes back from now on is dropped, then. */
+static bool end_return_path(PctProxy *p)
+{
+    bool end;
+
+    g_mutex_lock(&p->lock);
+    end = p->end_return_path;
+    g_mutex_unlock(&p->lock);
+    if (end && p->src >= 0) {
+        shutdown(p->src, SHUT_WR);
+        g_byte_array_set_size(p->backward, 0);
+    }
+    return end;
 }
 
 static void accept_source(PctProxy *p)
@@ -393,17 +442,21 @@ static gpointer proxy_thread(gpointer opaque)
             }
         }
         if (fds[3].revents) {
-            end = !receive(p, p->dst, p->backward, false) || end;
+            bool left = !receive(p, p->dst, p->backward, false);
+
             if (p->blind) {
                 pass_all(p, p->src, p->backward);
-            } else {
+            } else if (!end_return_path(p)) {
                 pass_backward(p);
             }
+            end = (left && !left_its_word(p)) || end;
         }
         if (end) {
             close_all(p);
         }
-        pass_queued(p);
+        if (!end_return_path(p)) {
+            pass_queued(p);
+        }
     }
     close_all(p);
     return NULL;
@@ -478,6 +531,7 @@ void pct_proxy_free(PctProxy *p)
     g_byte_array_unref(p->backward);
     g_byte_array_unref(p->recorded);
     g_byte_array_unref(p->start_body);
+    g_clear_pointer(&p->verdict, g_byte_array_unref);
     g_mutex_clear(&p->lock);
     close(p->wake);
     g_free(p->path);
@@ -512,6 +566,32 @@ unsigned pct_proxy_held(PctProxy *p)
     n = g_queue_get_length(&p->held);
     g_mutex_unlock(&p->lock);
     return n;
+}
+
+void pct_proxy_hold_verdict(PctProxy *p, bool hold)
+{
+    g_mutex_lock(&p->lock);
+    p->hold_verdict = hold;
+    g_mutex_unlock(&p->lock);
+    wake(p);
+}
+
+bool pct_proxy_verdict_held(PctProxy *p)
+{
+    bool held;
+
+    g_mutex_lock(&p->lock);
+    held = p->verdict;
+    g_mutex_unlock(&p->lock);
+    return held;
+}
+
+void pct_proxy_end_return_path(PctProxy *p)
+{
+    g_mutex_lock(&p->lock);
+    p->end_return_path = true;
+    g_mutex_unlock(&p->lock);
+    wake(p);
 }
 
 void pct_proxy_inject(PctProxy *p, uint16_t type, const void *data,

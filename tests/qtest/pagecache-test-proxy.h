@@ -35,9 +35,10 @@
 #define START_SECRET_LEN    8
 #define START_SECRET        10
 
-/* Return path */
-#define RP_SWITCHOVER_ACK   7           /* message types */
-#define RP_REPORT       8
+/* Return path: message types */
+#define RP_SHUT             1           /* the last one: how it went */
+#define RP_SWITCHOVER_ACK   7
+#define RP_REPORT           8
 /* u32 block, u64 page, u16 npages, u8 status, u8 digest length */
 #define REPORT_HEADER   16
 #define REPORT_OK           0
@@ -81,6 +82,14 @@ void pct_proxy_hold(PctProxy *p, bool hold);
 unsigned pct_proxy_held(PctProxy *p);
 /* Messages of type @type go no further, from now on. */
 void pct_proxy_swallow(PctProxy *p, uint16_t type);
+/*
+ * The destination's last message, which says how it went, waits here, or goes
+ * on.  The source has sent all then, and can't know yet what became of it.
+ */
+void pct_proxy_hold_verdict(PctProxy *p, bool hold);
+bool pct_proxy_verdict_held(PctProxy *p);
+/* The return path ends here: the source reads its end, the stream goes on. */
+void pct_proxy_end_return_path(PctProxy *p);
 /* Sends a message of type @type to the source, past everything held. */
 void pct_proxy_inject(PctProxy *p, uint16_t type, const void *data,
                       uint16_t len);
