@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Stands in for the trace events of block/ where the readers are built without
- * a QEMU tree: they trace nothing there.
+ * Stands in for the trace events of block/ and migration/ where code is built
+ * without a QEMU tree: it traces nothing there.
  *
  * Copyright (c) 2026 The skip-pagecache authors
  */
@@ -19,5 +19,7 @@
 #define trace_pagecache_reader_close(...)       ((void)0)
 #define trace_pagecache_reader_release(...)     ((void)0)
 #define trace_pagecache_reader_gone(...)        ((void)0)
+
+#define trace_pagecache_fault(...)              ((void)0)
 
 #endif
