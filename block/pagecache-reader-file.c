@@ -18,6 +18,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include "migration/pagecache-fault.h"
 #include "pagecache-reader-int.h"
 
 /* One read at a time and thread: as many threads as reads in flight, but... */
@@ -104,10 +105,17 @@ static int file_read(FileSession *s, PagecacheRead *read, const char **why)
     uint32_t done = 0;
 
     while (done < read->needed) {
-        ssize_t n = pread(s->fd, read->buf + done, read->bytes - done,
-                          read->offset + done);
-        int error = errno;
+        uint32_t want = read->bytes - done;
+        ssize_t n = 0;
+        int error = 0;
 
+        if (pagecache_fault(PAGECACHE_FAULT_PARTIAL_READ)) {
+            want = MIN(want, s->align);
+        }
+        if (!pagecache_fault(PAGECACHE_FAULT_SHORT_READ)) {
+            n = pread(s->fd, read->buf + done, want, read->offset + done);
+            error = errno;
+        }
         if (n > 0) {
             done += n;
         } else if (n == 0) {

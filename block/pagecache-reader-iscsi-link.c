@@ -9,6 +9,7 @@
 
 #include "qemu/osdep.h"
 #include <poll.h>
+#include "migration/pagecache-fault.h"
 #include "pagecache-reader-iscsi.h"
 
 /* UNIT ATTENTIONs that may wait for us after the login */
@@ -322,6 +323,11 @@ bool pcr_iscsi_connect(IscsiSession *s, bool *refused, char **why)
                        pagecache_reader_deadline_ms(r) * 1000LL;
 
     if (!session_create(s, why)) {
+        return false;
+    }
+    if (pagecache_fault(PAGECACHE_FAULT_REFUSE_LOGIN)) {
+        *why = g_strdup("login: fault on purpose");
+        *refused = true;
         return false;
     }
 

@@ -19,6 +19,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/eventfd.h>
+#include "migration/pagecache-fault.h"
 #include "pagecache-reader-iscsi.h"
 
 /* libiscsi's limit for names, passwords and portals, in bytes */
@@ -116,6 +117,9 @@ static void read_cb(struct iscsi_context *iscsi, int status,
 
     delay = task ? retry_delay(slot, status, task) : -1;
     if (status == SCSI_STATUS_GOOD && task) {
+        if (pagecache_fault(PAGECACHE_FAULT_SHORT_READ)) {
+            set_markers(s, slot->read);
+        }
         if (task->residual_status != SCSI_RESIDUAL_NO_RESIDUAL) {
             why = "the target sent another number of bytes";
         } else if (any_marker(s, slot->read)) {
@@ -212,6 +216,9 @@ static void session_serve(IscsiSession *s, char **why)
             return;
         }
         pcr_iscsi_flush(s);
+        if (pagecache_fault(PAGECACHE_FAULT_DROP_SESSION)) {
+            s->dead = true;
+        }
         if (!s->dead) {
             pcr_iscsi_poll(s, until_us);
         }

@@ -18,6 +18,7 @@
 
 #include "qemu/osdep.h"
 #include <signal.h>
+#include "migration/pagecache-fault.h"
 #include "pagecache-reader-state.h"
 #include "trace.h"
 
@@ -382,6 +383,26 @@ PagecacheRead *pagecache_reader_next_wait(PagecacheReader *r)
     return NULL;
 }
 
+/* A wrong byte in one of the pages that were asked for */
+static void corrupt_pages(PagecacheReader *r, PagecacheRead *read)
+{
+    guint i, j;
+
+    if (!pagecache_fault_is_armed(PAGECACHE_FAULT_CORRUPT_REFILL)) {
+        return;
+    }
+    for (i = 0; i < read->pieces->len; i++) {
+        PagecachePiece *p = &g_array_index(read->pieces, PagecachePiece, i);
+
+        for (j = 0; j < p->run.npages; j++) {
+            pagecache_fault_corrupt(PAGECACHE_FAULT_CORRUPT_REFILL,
+                                    read->buf + p->offset +
+                                    j * r->config.page_size,
+                                    r->config.page_size);
+        }
+    }
+}
+
 void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
                                int ret, const char *why)
 {
@@ -389,6 +410,11 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
     int64_t now;
     guint i;
 
+    pagecache_fault_delay(PAGECACHE_FAULT_SLOW_READ);
+    if (ret == 0 && pagecache_fault(PAGECACHE_FAULT_READ_ERROR)) {
+        ret = -EIO;
+        why = "fault on purpose";
+    }
     g_mutex_lock(&r->lock);
     if (pagecache_read_revoked(read)) {
         /* nobody waits for it any more */
@@ -405,6 +431,7 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
             used += (uint64_t)r->config.page_size *
                     g_array_index(read->pieces, PagecachePiece, i).run.npages;
         }
+        corrupt_pages(r, read);
         r->reads++;
         r->bytes_read += read->bytes;
         r->bytes_used += used;
@@ -511,7 +538,7 @@ void pagecache_reader_submit(PagecacheReader *r, const PagecacheRun *runs,
             g_cond_signal(&r->watchdog);
         } else {
             pcr_check_stall(r, g_get_monotonic_time());
-            if (r->hungry) {
+            if (r->hungry && !pagecache_fault(PAGECACHE_FAULT_LOSE_KICK)) {
                 pcr_kick(r);
             }
         }

@@ -26,6 +26,7 @@
 #include "exec/target_page.h"
 #include "migration/misc.h"
 #include "migration/pagecache.h"
+#include "migration/pagecache-fault.h"
 #include "migration.h"
 #include "options.h"
 #include "pagecache-hooks.h"
@@ -116,15 +117,38 @@ static void dst_unref(void *opaque)
 
 /* --- reports --- */
 
+/* @faulty: faults may happen to it.  With the lock held. */
+static void push_report(PagecacheDst *d, const uint8_t *buf, size_t len,
+                        bool faulty)
+{
+    if (faulty && pagecache_fault(PAGECACHE_FAULT_LOSE_REPORT)) {
+        return;
+    }
+    if (faulty && !g_queue_is_empty(&d->reports) &&
+        pagecache_fault(PAGECACHE_FAULT_SHUFFLE_REPORTS)) {
+        g_queue_push_head(&d->reports, g_bytes_new(buf, len));
+        return;
+    }
+    g_queue_push_tail(&d->reports, g_bytes_new(buf, len));
+    if (faulty && pagecache_fault(PAGECACHE_FAULT_DUPLICATE_REPORT)) {
+        g_queue_push_tail(&d->reports, g_bytes_new(buf, len));
+    }
+}
+
 static void queue_report(PagecacheDst *d, const PagecacheReport *r)
 {
     uint8_t buf[PAGECACHE_REPORT_MAX];
     size_t len = pagecache_wire_encode_report(r, buf);
 
     trace_pagecache_dst_report(r->block, r->page, r->npages, r->status);
+    if (r->status == PAGECACHE_REPORT_OK) {
+        pagecache_fault_corrupt(PAGECACHE_FAULT_CORRUPT_DIGEST,
+                                buf + PAGECACHE_REPORT_HEADER,
+                                len - PAGECACHE_REPORT_HEADER);
+    }
     QEMU_LOCK_GUARD(&d->lock);
     if (!d->closing) {
-        g_queue_push_tail(&d->reports, g_bytes_new(buf, len));
+        push_report(d, buf, len, r->status != PAGECACHE_REPORT_ACCEPTED);
         qemu_cond_broadcast(&d->cond);
     }
 }
@@ -164,6 +188,7 @@ static void *reporter_thread(void *opaque)
         }
         qemu_mutex_unlock(&d->lock);
         data = g_bytes_get_data(msg, &len);
+        pagecache_fault_delay(PAGECACHE_FAULT_LATE_REPORT);
         ret = migrate_send_rp_pagecache(mis, len, (void *)data);
         g_bytes_unref(msg);
         qemu_mutex_lock(&d->lock);
@@ -181,15 +206,22 @@ static void *reporter_thread(void *opaque)
 static bool copy_page(PagecacheDst *d, const DstBlock *b, uint64_t page,
                       const uint8_t *data)
 {
+    uint8_t *to = b->host + (page << d->page_bits);
     bool copied = false;
 
+    pagecache_fault_delay(PAGECACHE_FAULT_DELAY_CLAIM);
     qatomic_fetch_inc(&d->copiers);
     smp_mb__after_rmw(); /* pairs with the barrier in revoke_refills() */
     if (!qatomic_read(&d->revoked) &&
         pagecache_claim_copy_begin(&b->claims[page])) {
-        memcpy(b->host + (page << d->page_bits), data, 1 << d->page_bits);
+        pagecache_fault_delay(PAGECACHE_FAULT_DELAY_COPY);
+        memcpy(to, data, 1 << d->page_bits);
+        pagecache_fault_corrupt(PAGECACHE_FAULT_BREAK_COPY, to,
+                                1 << d->page_bits);
         pagecache_claim_copy_end(&b->claims[page]);
         copied = true;
+    } else if (pagecache_fault(PAGECACHE_FAULT_BREAK_CLAIM)) {
+        memcpy(to, data, 1 << d->page_bits);
     }
     qatomic_fetch_dec(&d->copiers);
     return copied;
@@ -198,6 +230,9 @@ static bool copy_page(PagecacheDst *d, const DstBlock *b, uint64_t page,
 static void flush_report(PagecacheDst *d, PagecacheReport *r)
 {
     if (r->npages) {
+        if (pagecache_fault(PAGECACHE_FAULT_BREAK_PLACE)) {
+            r->page ^= 1;
+        }
         stat64_add(&d->reported, r->npages);
         queue_report(d, r);
     }
@@ -307,6 +342,9 @@ static void open_reader(PagecacheDst *d, DstDisk *disk)
 
     if (!own) {
         error_setg(&err, "no such disk here");
+        spec = NULL;
+    } else if (pagecache_fault(PAGECACHE_FAULT_REFUSE_READER)) {
+        error_setg(&err, "fault on purpose");
         spec = NULL;
     } else {
         spec = pagecache_reader_spec_new(own->blk, &err);
@@ -530,7 +568,13 @@ static bool load_offers(const uint8_t *body, size_t len, Error **errp)
             error_setg(errp, "%s", err);
             return false;
         }
+        if (pagecache_fault(PAGECACHE_FAULT_LOSE_OFFER)) {
+            continue;
+        }
         take_offer(dst, o);
+        if (pagecache_fault(PAGECACHE_FAULT_DUPLICATE_OFFER)) {
+            take_offer(dst, o);
+        }
     }
     return true;
 }

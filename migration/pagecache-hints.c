@@ -16,6 +16,7 @@
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "migration/misc.h"
+#include "migration/pagecache-fault.h"
 #include "pagecache-hints.h"
 #include "ram.h"
 #include "trace.h"
@@ -156,12 +157,22 @@ static void queue_range(PagecacheProducer *p, uint32_t disk, RAMBlock *rb,
         drop(p, "outside of RAM block", bytes >> PAGECACHE_PAGE_BITS);
         return;
     }
+    if (pagecache_fault(PAGECACHE_FAULT_LOSE_HINT)) {
+        return;
+    }
+    if (q.sector >= 8 && pagecache_fault(PAGECACHE_FAULT_MISPLACE_HINT)) {
+        q.sector -= 8;
+    }
     hints.stats.hinted += (end - start) >> bits;
     for (; start < end; start += step) {
         step = MIN(end - start, (uint64_t)QUEUED_HINT_MAX << bits);
         q.page = start >> bits;
         q.npages = step >> bits;
         g_array_append_val(hints.queue, q);
+        if (pagecache_fault(PAGECACHE_FAULT_DUPLICATE_HINT)) {
+            hints.stats.hinted += q.npages;
+            g_array_append_val(hints.queue, q);
+        }
         q.sector += step >> PAGECACHE_SECTOR_BITS;
     }
 }
@@ -243,10 +254,11 @@ static void queue_gpa(PagecacheProducer *p, const PagecacheHint *h)
 static PagecacheVerdict verdict(PagecacheProducer *p, uint32_t epoch)
 {
     if (!hints.wanted || epoch != hints.epoch || p->ended ||
-        !producer_may_go_on(p)) {
+        !producer_may_go_on(p) || pagecache_fault(PAGECACHE_FAULT_STOP_MAP)) {
         return PAGECACHE_STOP;
     }
-    if (hints.queue->len - hints.queue_head >= QUEUE_MAX) {
+    if (hints.queue->len - hints.queue_head >= QUEUE_MAX ||
+        pagecache_fault(PAGECACHE_FAULT_BUSY_MAP)) {
         return PAGECACHE_BUSY;
     }
     return PAGECACHE_MORE;
@@ -393,6 +405,9 @@ unsigned pagecache_hints_take(PagecacheQueuedHint *out, unsigned max)
 
     QEMU_LOCK_GUARD(&hints.lock);
     n = MIN(max, hints.queue->len - hints.queue_head);
+    if (n && pagecache_fault(PAGECACHE_FAULT_SLOW_MAP)) {
+        return 0;
+    }
     if (n) {
         memcpy(out, &g_array_index(hints.queue, PagecacheQueuedHint,
                                    hints.queue_head), n * sizeof(*out));

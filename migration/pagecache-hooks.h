@@ -15,6 +15,7 @@
 #include "qapi/qapi-types-pagecache.h"
 #include "qemu/bitops.h"
 #include "exec/ramblock.h"
+#include "migration/pagecache-fault.h"
 #include "qemu-file.h"
 #include "pagecache-claim.h"
 #include "pagecache-pool.h"
@@ -99,10 +100,15 @@ static inline unsigned long pagecache_src_find_next(RAMBlock *rb,
 static inline bool pagecache_dst_claim(RAMBlock *rb, uint64_t offset,
                                        unsigned page_bits)
 {
+    bool refilled;
+
     if (likely(!rb->pagecache_claims)) {
         return false;
     }
-    return pagecache_claim_channel(&rb->pagecache_claims[offset >> page_bits]);
+    refilled = pagecache_claim_channel(
+        &rb->pagecache_claims[offset >> page_bits]);
+    pagecache_fault_delay(PAGECACHE_FAULT_DELAY_CHANNEL);
+    return refilled;
 }
 
 /* The same for @n offsets */
@@ -122,6 +128,23 @@ void pagecache_dst_forget(void);
 
 void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info);
 MigrationPagecacheInfo *pagecache_info(void);
+
+/* --- faults on purpose: pagecache-fault-qom.c --- */
+
+#ifdef CONFIG_PAGECACHE_FAULTS
+/* A property of the migration object, for -global */
+void pagecache_fault_class_init(ObjectClass *klass);
+/* The object for qom-set and qom-get */
+void pagecache_fault_init(void);
+#else
+static inline void pagecache_fault_class_init(ObjectClass *klass)
+{
+}
+
+static inline void pagecache_fault_init(void)
+{
+}
+#endif
 
 /* --- what ram.c lends us --- */
 

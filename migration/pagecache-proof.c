@@ -8,6 +8,7 @@
 #include "qemu/lockable.h"
 #include "qemu/thread.h"
 #include "exec/target_page.h"
+#include "migration/pagecache-fault.h"
 #include "pagecache-proof.h"
 
 struct PagecacheProof {
@@ -48,12 +49,15 @@ static void *proof_thread(void *opaque)
             continue;
         }
         qemu_mutex_unlock(&proof->lock);
+        pagecache_fault_delay(PAGECACHE_FAULT_DELAY_PROOF);
         for (i = 0; i < pages->len && !qatomic_read(&proof->quit); i++) {
             PagecacheProofPage *p = &g_array_index(pages, PagecacheProofPage,
                                                    i);
 
-            p->equal = page_is_equal(proof, p);
+            p->equal = page_is_equal(proof, p) ||
+                       pagecache_fault(PAGECACHE_FAULT_BREAK_PROOF);
         }
+        pagecache_fault_delay(PAGECACHE_FAULT_DELAY_OUTCOME);
         qemu_mutex_lock(&proof->lock);
         /* On quit not all were compared; nobody looks at them any more. */
         g_queue_push_tail(&proof->done, pages);

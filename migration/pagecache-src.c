@@ -27,6 +27,7 @@
 #include "exec/target_page.h"
 #include "hw/core/cpu.h"
 #include "migration/misc.h"
+#include "migration/pagecache-fault.h"
 #include "migration/register.h"
 #include "migration.h"
 #include "migration-stats.h"
@@ -305,6 +306,7 @@ static void begin_turns(void)
         rb->pagecache_held = pagecache_pool_held(src->pool, i);
         rb->pagecache_spent = pagecache_pool_spent(src->pool, i);
     }
+    pagecache_fault_forget();
     src->running = true;
 }
 
@@ -396,7 +398,11 @@ static void prove_range(const PagecacheReport *r, uint32_t first, uint32_t n,
     DECLARE_BITMAP(taken, PAGECACHE_REPORT_PAGES_MAX) = { 0 };
     uint32_t i;
 
-    ram_pagecache_take_dirty(rb, r->page + first, n, taken);
+    if (pagecache_fault(PAGECACHE_FAULT_BREAK_CLEAR)) {
+        bitmap_set(taken, 0, n);
+    } else {
+        ram_pagecache_take_dirty(rb, r->page + first, n, taken);
+    }
     for (i = 0; i < n; i++) {
         PagecacheProofPage p = {
             .rb = rb, .page = r->page + first + i, .producer = producer,
@@ -465,9 +471,14 @@ static void take_proof(const PagecacheProofPage *p)
 
     b->seen++;
     if (p->equal) {
+        if (pagecache_fault_is_armed(PAGECACHE_FAULT_BREAK_CLEAR)) {
+            ram_pagecache_take_dirty(p->rb, p->page, 1, &(unsigned long){ 0 });
+        }
         src->stats.proven++;
     } else {
-        ram_pagecache_mark_dirty(p->rb, p->page);
+        if (!pagecache_fault(PAGECACHE_FAULT_BREAK_MARK)) {
+            ram_pagecache_mark_dirty(p->rb, p->page);
+        }
         src->stats.mismatched++;
         b->bad++;
     }
@@ -582,7 +593,12 @@ static void feed_channel(void)
     pagecache_pace_channel(&src->pace, now,
                            to_bytes(stat64_get(&mig_stats.normal_pages)));
     pagecache_pace_channel_share(&src->pace, now, &low, &chunk);
-    if (todo >= low) {
+    if (pagecache_fault(PAGECACHE_FAULT_RELEASE_IN_FLIGHT)) {
+        count_released(pagecache_pool_release_newest(src->pool, 1),
+                       "fault on purpose");
+    }
+    if ((todo >= low && !pagecache_fault(PAGECACHE_FAULT_EARLY_RELEASE)) ||
+        pagecache_fault(PAGECACHE_FAULT_WITHHOLD_RELEASE)) {
         return;
     }
     chunk = MAX(to_pages(chunk), 1);
@@ -628,6 +644,9 @@ static void sync_when_due(bool empty)
     uint64_t left = to_bytes(pagecache_pool_size(src->pool) +
                              pagecache_pool_in_flight(src->pool));
 
+    if (pagecache_fault(PAGECACHE_FAULT_EXTRA_SYNC)) {
+        sync_dirty(now);
+    }
     if (!empty) {
         src->sync_due = true;
         if (!src->low_synced && left &&
@@ -697,6 +716,9 @@ static int pagecache_save_iterate(QEMUFile *f, void *opaque)
     bool empty;
 
     turn(offers);
+    pagecache_fault_shuffle(PAGECACHE_FAULT_SHUFFLE_OFFERS, offers);
+    pagecache_fault_late(PAGECACHE_FAULT_LATE_OFFERS, offers,
+                         TURN_OFFERS_MAX);
     frame = pagecache_wire_encode_offers((PagecacheWireOffer *)offers->data,
                                          offers->len);
     qemu_put_buffer(f, frame->data, frame->len);
@@ -747,7 +769,7 @@ static int pagecache_save_complete(QEMUFile *f, void *opaque)
     g_autoptr(GByteArray) frame = pagecache_wire_encode_end();
 
     if (src->running) {
-        take_proofs(true);
+        take_proofs(!pagecache_fault(PAGECACHE_FAULT_BREAK_SETTLE));
         count_released(pagecache_pool_size(src->pool) +
                        pagecache_pool_in_flight(src->pool), "switchover");
     }
@@ -936,4 +958,5 @@ void pagecache_mig_init(void)
     register_savevm_live_fixed_id("pagecache", 0, PAGECACHE_SECTION_ID, 1,
                                   &pagecache_handlers, NULL);
     pagecache_qmp_init();
+    pagecache_fault_init();
 }

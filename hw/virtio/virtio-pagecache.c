@@ -21,6 +21,7 @@
 #include "qemu/module.h"
 #include "qemu/timer.h"
 #include "hw/virtio/virtio-pagecache.h"
+#include "migration/pagecache-fault.h"
 #include "migration/vmstate.h"
 #include "qapi/error.h"
 #include "standard-headers/linux/virtio_pagecache.h"
@@ -85,7 +86,7 @@ static void virtio_pagecache_announce(VirtIOPagecache *s)
 
     s->announce = !virtio_pagecache_ready(s);
     trace_virtio_pagecache_announce(s, s->epoch, s->announce);
-    if (!s->announce) {
+    if (!s->announce && !pagecache_fault(PAGECACHE_FAULT_LOSE_ANNOUNCE)) {
         virtio_notify_config(vdev);
     }
 }
@@ -314,6 +315,10 @@ static void virtio_pagecache_hint_work(void *opaque)
     if (!virtio_pagecache_ready(s)) {
         return;
     }
+    if (pagecache_fault(PAGECACHE_FAULT_STALL_DEVICE)) {
+        virtio_pagecache_arm(s->hint_timer, BUSY_NS);
+        return;
+    }
 
     while (!s->nhints && buffers < HINT_BUFFERS && work < HINT_WORK) {
         g_autofree VirtQueueElement *elem =
@@ -333,8 +338,12 @@ static void virtio_pagecache_hint_work(void *opaque)
                           MSG_MAX + 1);
         if (elem->in_num) {
             virtio_pagecache_bad(s, "message with a device-writable part");
-        } else {
+        } else if (!pagecache_fault(PAGECACHE_FAULT_LOSE_MESSAGE)) {
             virtio_pagecache_handle_msg(s, size);
+            if (!s->nhints &&
+                pagecache_fault(PAGECACHE_FAULT_DUPLICATE_MESSAGE)) {
+                virtio_pagecache_handle_msg(s, size);
+            }
         }
         virtqueue_push(s->hint_vq, elem, 0);
         buffers++;
