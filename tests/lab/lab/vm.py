@@ -25,16 +25,19 @@ TROUBLE = re.compile(
     r'virtio_pagecache.*(?<!verification )([Ff]ail|[Ee]rror)')
 
 
-def need_qemu(qemu=paths.QEMU):
+def need_qemu(qemu=paths.QEMU, faults=True):
     """
     Build our QEMU unless another one is asked for; LabError if it is none.
 
+    Tests have faults on purpose compiled in; what measures has not.
     A second call does nearly nothing.
     """
     if qemu == paths.OUR_QEMU:
-        done = subprocess.run(
-            [os.path.join(paths.ROOT, 'scripts/build-qemu'),
-             'qemu-system-x86_64', 'qemu-img'], stdout=sys.stderr)
+        command = [os.path.join(paths.ROOT, 'scripts/build-qemu')]
+        if faults:
+            command.append('--faults')
+        done = subprocess.run([*command, 'qemu-system-x86_64', 'qemu-img'],
+                              stdout=sys.stderr)
         if done.returncode != 0:
             raise LabError('QEMU could not be built; scripts/build-qemu told '
                            'why')
