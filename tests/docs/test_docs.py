@@ -17,6 +17,7 @@ import named_tests
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
+FAULTS = 'docs/devel/migration/skip-pagecache-faults.rst'
 GUIDE = 'docs/system/skip-pagecache.rst'
 DESIGN = 'docs/devel/migration/skip-pagecache.rst'
 WIRE = 'docs/devel/migration/skip-pagecache-wire.rst'
@@ -147,6 +148,21 @@ def claims():
     return [s for s in states if s not in read(DESIGN)]
 
 
+def faults():
+    """Each fault on purpose, and each of their parameters"""
+    code, text = read('migration/pagecache-fault.c'), read(FAULTS)
+    names = re.findall(r'\[PAGECACHE_FAULT_\w+\] = \{ "([a-z-]+)"', code)
+    enumerated = re.findall(r'^    (PAGECACHE_FAULT_[A-Z_]+),$',
+                            read('include/migration/pagecache-fault.h'), re.M)
+    parameters = re.findall(r'\{ "(\w+)", offsetof\(Settings', code)
+    assert len(names) == len(enumerated) - 1 > 30, (names, enumerated)
+    assert len(parameters) > 5, parameters
+    missing = [n for n in names + parameters if f'``{n}``' not in text]
+    gone = [n for n in re.findall(r'^``([a-z-]+-[a-z]+)``  ', text, re.M)
+            if n not in names]
+    return missing + gone
+
+
 def limits():
     """What the design says of window and hints"""
     pace = read('migration/pagecache-pace.h')
@@ -205,7 +221,8 @@ def tests_of_failures():
 
 def main():
     tests = (figures, properties, reasons, numbers, frames, statuses,
-             section, claims, limits, links, tests_named, tests_of_failures)
+             section, claims, faults, limits, links, tests_named,
+             tests_of_failures)
     bad = 0
     print(f'1..{len(tests)}')
     for number, test in enumerate(tests, 1):
