@@ -22,6 +22,8 @@ import re
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
+#: what the list of hazards has to have in full
+QTESTS = 'tests/qtest/*pagecache*-test.c'
 SOURCES = ('tests/unit/*.c', 'tests/qtest/*.c', 'tests/qtest/migration/*.c')
 STRING = r'"((?:[^"\\]|\\.)*)"'
 #: what takes the path of a test, first of all
@@ -61,6 +63,20 @@ class Source:
         return re.compile(''.join(
             (r'(.+)' if part == '%s' else r'\d+') if part.startswith('%')
             else re.escape(part) for part in parts))
+
+    def unlisted(self, names):
+        """Paths and templates that none of the names, or groups, means"""
+        heads = tuple(n.split('*')[0] for n in names if '*' in n)
+        missing = [p for p in self.paths
+                   if p not in names and not p.startswith(heads)]
+        for t in self.templates:
+            text = t.pattern.replace('\\', '')
+            # a part of a path is not one yet
+            whole = 'pagecache' in text.lstrip('/').split('/')[0]
+            if whole and not (text.startswith(heads) or
+                              any(t.fullmatch(n) for n in names)):
+                missing.append(text)
+        return sorted(missing)
 
     def has(self, name):
         if '*' in name:
@@ -112,3 +128,37 @@ def rows(text, title):
                       r'\n[-=~]{3,}\n|\Z)', text, re.S | re.M)[1]
     table = table[table.index('.. list-table::'):]
     return re.split(r'^   \* - ', table, flags=re.M)[2:]
+
+
+def unlisted(text):
+    """Qtests of ours that a page does not name"""
+    names = PATH.findall(text)
+    return [f'{os.path.basename(f)}: {path}'
+            for f in sorted(glob.glob(os.path.join(TOP, QTESTS)))
+            for path in Source(read(f)).unlisted(names)]
+
+
+def misplaced(text):
+    """
+    What is wrong with the rows of the list of hazards: a test that is in none
+    of the files which its row names, or a file that has none of the tests
+    """
+    bad = []
+    for row in re.findall(r'^   \* - (.*?)(?=^   \* - |^\S|\Z)', text,
+                          re.S | re.M):
+        files = re.findall(r'[\w-]+\.c\b', row)
+        names = PATH.findall(row)
+        if row.startswith('hazard\n'):
+            continue
+        known = {f: Source(read(os.path.join('tests', 'qtest', f)))
+                 for f in files
+                 if os.path.exists(os.path.join(TOP, 'tests', 'qtest', f))}
+        title = row.split('\n', maxsplit=1)[0]
+        bad += [f'{title}: no file {f}' for f in files if f not in known]
+        bad += [f'{title}: no file has {n}' for n in names
+                if not any(s.has(n) for s in known.values())]
+        bad += [f'{title}: {f} has none of the tests'
+                for f, s in known.items() if not any(map(s.has, names))]
+        if not files or not names:
+            bad.append(f'{title}: names no file or no test')
+    return bad

@@ -21,6 +21,7 @@ FAULTS = 'docs/devel/migration/skip-pagecache-faults.rst'
 GUIDE = 'docs/system/skip-pagecache.rst'
 DESIGN = 'docs/devel/migration/skip-pagecache.rst'
 WIRE = 'docs/devel/migration/skip-pagecache-wire.rst'
+HAZARDS = 'docs/devel/migration/skip-pagecache-tests.rst'
 HEADER = 'migration/pagecache-wire.h'
 
 
@@ -219,10 +220,20 @@ def tests_of_failures():
             if not named_tests.find(row, known)[0]]
 
 
+def qtests_listed():
+    """Each qtest of ours stands in the list of hazards."""
+    return named_tests.unlisted(read(HAZARDS))
+
+
+def hazards_files():
+    """Each row there names tests, and files that have them."""
+    return named_tests.misplaced(read(HAZARDS))
+
+
 def main():
     tests = (figures, properties, reasons, numbers, frames, statuses,
              section, claims, faults, limits, links, tests_named,
-             tests_of_failures)
+             tests_of_failures, qtests_listed, hazards_files)
     bad = 0
     print(f'1..{len(tests)}')
     for number, test in enumerate(tests, 1):
