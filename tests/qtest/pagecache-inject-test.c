@@ -17,39 +17,6 @@
 
 #define SOME            100
 #define FOREVER         "ms=60000"      /* until it is disarmed */
-#define TIMEOUT_US      (60 * G_USEC_PER_SEC)
-
-static void arm(QTestState *who, const char *settings)
-{
-    qtest_qmp_assert_success(who,
-                             "{ 'execute': 'qom-set', 'arguments': {"
-                             "  'path': '/pagecache-faults',"
-                             "  'property': 'armed', 'value': %s } }",
-                             settings);
-}
-
-static int64_t fired(QTestState *who, const char *fault)
-{
-    QDict *rsp = qtest_qmp_assert_success_ref(
-        who, "{ 'execute': 'qom-get', 'arguments': {"
-             "  'path': '/pagecache-faults', 'property': 'fired' } }");
-    int64_t n = qdict_get_int(rsp, fault);
-
-    qobject_unref(rsp);
-    return n;
-}
-
-static void wait_fired(QTestState *who, const char *fault, int64_t least)
-{
-    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
-
-    while (fired(who, fault) < least) {
-        if (g_get_monotonic_time() > end) {
-            g_error("fault %s did not fire %" PRIi64 " times", fault, least);
-        }
-        g_usleep(2000);
-    }
-}
 
 static void start(PcTest *t)
 {
@@ -75,8 +42,8 @@ static PcTest *new_pair(const char *src_faults, const char *dst_faults)
 {
     PcTest *t = pct_new_pair();
 
-    arm(t->src, src_faults);
-    arm(t->dst, dst_faults);
+    pct_arm(t->src, src_faults);
+    pct_arm(t->dst, dst_faults);
     pct_hint_cache(t);
     return t;
 }
@@ -125,7 +92,7 @@ static void test_harmless(const void *opaque)
 
     start(t);
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    g_assert_cmpint(fired(*h->src ? t->src : t->dst, h->fault), >=, h->times);
+    g_assert_cmpint(pct_fired(*h->src ? t->src : t->dst, h->fault), >=, h->times);
     pct_finish(t);
     pct_check_all_proven(t, CACHE_PAGES);
     pct_free(t);
@@ -141,7 +108,7 @@ static void test_lose_hint(void)
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES / 2);
     pct_finish(t);
     pct_check_all_proven(t, CACHE_PAGES / 2);
-    g_assert_cmpint(fired(t->src, "lose-hint"), ==, CACHE_PAGES / 32);
+    g_assert_cmpint(pct_fired(t->src, "lose-hint"), ==, CACHE_PAGES / 32);
     pct_free(t);
 }
 
@@ -153,7 +120,7 @@ static void test_duplicate_hint(void)
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(fired(t->src, "duplicate-hint"), ==, CACHE_PAGES / 16);
+    g_assert_cmpint(pct_fired(t->src, "duplicate-hint"), ==, CACHE_PAGES / 16);
     g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, 2 * CACHE_PAGES);
     g_assert_cmpint(pct_figure(t->src, "duplicate-pages"), ==, CACHE_PAGES);
     g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, CACHE_PAGES);
@@ -169,7 +136,7 @@ static void test_misplace_hint(void)
     pct_wait_figure(t->src, "mismatched-pages", CACHE_PAGES / 4);
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(fired(t->src, "misplace-hint"), ==, CACHE_PAGES / 64);
+    g_assert_cmpint(pct_fired(t->src, "misplace-hint"), ==, CACHE_PAGES / 64);
     g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==,
                     CACHE_PAGES * 3 / 4);
     pct_free(t);
@@ -183,7 +150,7 @@ static void test_stop_map(void)
     pct_wait_figure(t->src, "proven-pages", 50 * 16);
     pct_finish(t);
     pct_check_all_proven(t, 50 * 16);
-    g_assert_cmpint(fired(t->src, "stop-map"), ==, 1);
+    g_assert_cmpint(pct_fired(t->src, "stop-map"), ==, 1);
     pct_free(t);
 }
 
@@ -196,7 +163,7 @@ static void test_early_release(void)
 
     scribble_some(t);
     start(t);
-    wait_fired(t->src, "early-release", 5);
+    pct_wait_fired(t->src, "early-release", 5);
     pct_finish(t);
     pct_check_figures(t);
     pct_free(t);
@@ -215,11 +182,11 @@ static void test_release_in_flight(void)
     start(t);
     pct_wait_figure(t->src, "released-pages", CACHE_PAGES);
     pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
-    arm(t->dst, "");
+    pct_arm(t->dst, "");
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(fired(t->src, "release-in-flight"), >, 0);
-    g_assert_cmpint(fired(t->dst, "late-report"), ==, 1);
+    g_assert_cmpint(pct_fired(t->src, "release-in-flight"), >, 0);
+    g_assert_cmpint(pct_fired(t->dst, "late-report"), ==, 1);
     g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
     pct_free(t);
 }
@@ -234,7 +201,7 @@ static void test_withhold_release(void)
     pct_incoming(t);
     pct_migrate(t);
     pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
-    wait_fired(t->src, "withhold-release", 3);
+    pct_wait_fired(t->src, "withhold-release", 3);
     go_over(t);
     pct_finish(t);
     pct_check_figures(t);
@@ -254,14 +221,14 @@ static PcTest *written_during(const char *fault, const char *more)
     g_autofree char *free = g_strdup_printf("extra-sync%s", more);
     int64_t n;
 
-    arm(t->src, held);
+    pct_arm(t->src, held);
     pct_hint(t, "blk0", pct_cache_addr(64), pct_cache_sector(64), 16);
     start(t);
-    wait_fired(t->src, fault, 1);
+    pct_wait_fired(t->src, fault, 1);
     pct_scribble(t, pct_cache_addr(64), 5);
-    n = fired(t->src, "extra-sync");
-    wait_fired(t->src, "extra-sync", n + 2);
-    arm(t->src, free);
+    n = pct_fired(t->src, "extra-sync");
+    pct_wait_fired(t->src, "extra-sync", n + 2);
+    pct_arm(t->src, free);
     return t;
 }
 
@@ -308,11 +275,11 @@ static PcTest *unproven_at_the_end(const char *more)
     PcTest *t = pct_new_pair();
     g_autofree char *faults = g_strdup_printf("delay-proof:ms=3000%s", more);
 
-    arm(t->src, faults);
+    pct_arm(t->src, faults);
     pct_hint(t, "blk0", pct_cache_addr(64), pct_cache_sector(64), 16);
     pct_scribble(t, pct_cache_addr(64), 5);
     start(t);
-    wait_fired(t->src, "delay-proof", 1);
+    pct_wait_fired(t->src, "delay-proof", 1);
     go_over(t);
     return t;
 }
@@ -333,7 +300,7 @@ static void test_break_settle(void)
     PcTest *t = unproven_at_the_end(",break-settle");
 
     pct_wait_complete(t);
-    g_assert_cmpint(fired(t->src, "break-settle"), ==, 1);
+    g_assert_cmpint(pct_fired(t->src, "break-settle"), ==, 1);
     g_assert_cmphex(pct_first_wrong(t, t->dst) / PAGE, ==,
                     pct_cache_addr(64) / PAGE);
     pct_free(t);
@@ -356,8 +323,8 @@ static PcTest *channel_first(const char *more)
     pct_incoming(t);
     pct_migrate(t);
     wait_for_migration_status(t->src, "pre-switchover", NULL);
-    g_assert_cmpint(fired(t->dst, "delay-claim"), >, 0);
-    arm(t->dst, *more ? more + 1 : "");
+    g_assert_cmpint(pct_fired(t->dst, "delay-claim"), >, 0);
+    pct_arm(t->dst, *more ? more + 1 : "");
     return t;
 }
 
@@ -376,7 +343,7 @@ static void test_break_claim(void)
 {
     PcTest *t = channel_first(",break-claim");
 
-    wait_fired(t->dst, "break-claim", SOME);
+    pct_wait_fired(t->dst, "break-claim", SOME);
     migrate_continue(t->src, "pre-switchover");
     pct_wait_complete(t);
     g_assert_cmphex(pct_first_wrong(t, t->dst), <, RAM_SIZE);
@@ -393,11 +360,11 @@ static void test_copy_across_the_end(const void *multifd)
     pct_scribble(t, CACHE_START, CACHE_PAGES);
     migrate_set_capability(t->src, "pause-before-switchover", true);
     start(t);
-    wait_fired(t->dst, "delay-claim", 1);
+    pct_wait_fired(t->dst, "delay-claim", 1);
     go_over(t);
     wait_for_migration_status(t->src, "pre-switchover", NULL);
-    arm(t->dst, "delay-copy:ms=3000:limit=20");
-    wait_fired(t->dst, "delay-copy", 1);
+    pct_arm(t->dst, "delay-copy:ms=3000:limit=20");
+    pct_wait_fired(t->dst, "delay-copy", 1);
     finish_paused(t);
     pct_check_figures(t);
     pct_free(t);
@@ -415,7 +382,7 @@ static void test_delay_copy(const void *multifd)
     pct_migrate(t);
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(fired(t->dst, "delay-copy"), >, 0);
+    g_assert_cmpint(pct_fired(t->dst, "delay-copy"), >, 0);
     pct_free(t);
 }
 
@@ -432,7 +399,7 @@ static void test_delay_channel(const void *multifd)
     pct_migrate(t);
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(fired(t->dst, "delay-channel"), >, 0);
+    g_assert_cmpint(pct_fired(t->dst, "delay-channel"), >, 0);
     pct_free(t);
 }
 
@@ -447,7 +414,7 @@ static void test_corrupt_refill(void)
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES - CACHE_PAGES / 100);
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(fired(t->dst, "corrupt-refill"), ==, CACHE_PAGES / 100);
+    g_assert_cmpint(pct_fired(t->dst, "corrupt-refill"), ==, CACHE_PAGES / 100);
     g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==,
                     CACHE_PAGES / 100);
     pct_free(t);
@@ -462,7 +429,7 @@ static void test_corrupt_one_bit(void)
     pct_wait_figure(t->src, "mismatched-pages", CACHE_PAGES / 10);
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(fired(t->dst, "corrupt-refill"), ==, CACHE_PAGES / 10);
+    g_assert_cmpint(pct_fired(t->dst, "corrupt-refill"), ==, CACHE_PAGES / 10);
     pct_free(t);
 }
 
@@ -473,7 +440,7 @@ static void test_corrupt_digest(void)
 
     start(t);
     pct_wait_figure(t->src, "reported-pages", CACHE_PAGES);
-    n = fired(t->dst, "corrupt-digest");
+    n = pct_fired(t->dst, "corrupt-digest");
     g_assert_cmpint(n, >, 10);
     pct_wait_figure(t->src, "mismatched-pages", n);
     pct_finish(t);
@@ -492,7 +459,7 @@ static void test_lose_report(void)
     pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(fired(t->dst, "lose-report"), >, 10);
+    g_assert_cmpint(pct_fired(t->dst, "lose-report"), >, 10);
     g_assert_cmpint(pct_figure(t->src, "reported-pages"), <, CACHE_PAGES);
     pct_free(t);
 }
@@ -503,8 +470,8 @@ static void test_shuffle_reports(void)
                              ",shuffle-reports");
 
     start(t);
-    wait_fired(t->dst, "shuffle-reports", 30);
-    arm(t->dst, "shuffle-reports");
+    pct_wait_fired(t->dst, "shuffle-reports", 30);
+    pct_arm(t->dst, "shuffle-reports");
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
     pct_finish(t);
     pct_check_all_proven(t, CACHE_PAGES);
@@ -522,8 +489,8 @@ static void test_late_report(void)
     pct_incoming(t);
     pct_migrate(t);
     wait_for_migration_status(t->src, "pre-switchover", NULL);
-    g_assert_cmpint(fired(t->dst, "late-report"), ==, 1);
-    arm(t->dst, "");
+    g_assert_cmpint(pct_fired(t->dst, "late-report"), ==, 1);
+    pct_arm(t->dst, "");
     finish_paused(t);
     pct_check_figures(t);
     g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
@@ -538,7 +505,7 @@ static void test_lose_offer(void)
 
     start(t);
     pct_wait_figure(t->src, "offered-pages", CACHE_PAGES);
-    wait_fired(t->dst, "lose-offer", 1);
+    pct_wait_fired(t->dst, "lose-offer", 1);
     pct_finish(t);
     g_assert_cmpint(pct_figure(t->dst, "offered-pages"), <, CACHE_PAGES);
     g_assert_cmpint(pct_figure(t->src, "proven-pages"), <, CACHE_PAGES);
@@ -552,7 +519,7 @@ static void test_duplicate_offer(void)
     start(t);
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
     pct_finish(t);
-    g_assert_cmpint(fired(t->dst, "duplicate-offer"), >, 0);
+    g_assert_cmpint(pct_fired(t->dst, "duplicate-offer"), >, 0);
     g_assert_cmpint(pct_figure(t->dst, "offered-pages"), ==, 2 * CACHE_PAGES);
     g_assert_cmpint(pct_figure(t->dst, "superseded-pages"), ==, CACHE_PAGES);
     g_assert_cmpint(pct_figure(t->dst, "reported-pages"), ==, CACHE_PAGES);
@@ -572,7 +539,7 @@ static void test_refuse_reader(void)
     qobject_unref(disk);
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(fired(t->dst, "refuse-reader"), ==, 1);
+    g_assert_cmpint(pct_fired(t->dst, "refuse-reader"), ==, 1);
     pct_free(t);
 }
 
@@ -584,7 +551,7 @@ static void test_read(const void *fault)
     QDict *disk;
 
     start(t);
-    wait_fired(t->dst, name[0], 3);
+    pct_wait_fired(t->dst, name[0], 3);
     pct_wait_figure(t->src, "unavailable-pages", SOME);
     disk = pct_disk_info(t->dst);
     g_assert_cmpint(qdict_get_int(disk, "errors"), >=, 3);
@@ -609,7 +576,7 @@ static void test_lose_kick(void)
     pct_hint_cache(t);
     scribble_some(t);
     start(t);
-    wait_fired(t->dst, "lose-kick", 1);
+    pct_wait_fired(t->dst, "lose-kick", 1);
     pct_finish(t);
     pct_check_figures(t);
     pct_free(t);
@@ -640,7 +607,7 @@ static void test_break(const void *opaque)
         scribble_some(t);
     }
     start(t);
-    wait_fired(b->at_source ? t->src : t->dst, b->fault, SOME);
+    pct_wait_fired(b->at_source ? t->src : t->dst, b->fault, SOME);
     pct_wait_figure(t->src, "reported-pages", CACHE_PAGES);
     pct_full_speed(t);
     pct_wait_complete(t);
@@ -659,7 +626,7 @@ static void test_break_place(void)
 {
     PcTest *t = pct_new_pair();
 
-    arm(t->dst, "break-place");
+    pct_arm(t->dst, "break-place");
     pct_hint(t, "blk0", pct_cache_addr(64), pct_cache_sector(64), 2);
     pct_write(t, pct_cache_addr(65), t->ram + pct_cache_addr(64), PAGE);
     start(t);
@@ -668,24 +635,11 @@ static void test_break_place(void)
     pct_wait_complete(t);
     g_assert_cmphex(pct_first_wrong(t, t->dst) / PAGE, ==,
                     pct_cache_addr(65) / PAGE);
-    g_assert_cmpint(fired(t->dst, "break-place"), ==, 1);
+    g_assert_cmpint(pct_fired(t->dst, "break-place"), ==, 1);
     pct_free(t);
 }
 
 /* --- */
-
-static bool qemu_has_faults(void)
-{
-    QTestState *qts = qtest_init("-M none -nodefaults");
-    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'qom-get', 'arguments': {"
-                                "  'path': '/pagecache-faults',"
-                                "  'property': 'armed' } }");
-    bool has = qdict_haskey(rsp, "return");
-
-    qobject_unref(rsp);
-    qtest_quit(qts);
-    return has;
-}
 
 static void add(const char *name, const void *data,
                 void (*fn)(const void *data))
@@ -700,7 +654,7 @@ int main(int argc, char **argv)
     int i;
 
     g_test_init(&argc, &argv, NULL);
-    if (!qemu_has_faults()) {
+    if (!pct_has_faults()) {
         printf("1..0 # SKIP QEMU was built without faults on purpose\n");
         return 0;
     }

@@ -152,6 +152,16 @@ void pct_check_figures(PcTest *t);
 /* All @pages of hints went over the storage wire, and no others. */
 void pct_check_all_proven(PcTest *t, int64_t pages);
 
+/* --- faults on purpose: docs/devel/migration/skip-pagecache-faults.rst --- */
+
+/* Is QEMU built with them? */
+bool pct_has_faults(void);
+/* From now on @settings, and no others */
+void pct_arm(QTestState *who, const char *settings);
+/* How often it has happened, and until it has happened so often */
+int64_t pct_fired(QTestState *who, const char *fault);
+void pct_wait_fired(QTestState *who, const char *fault, int64_t least);
+
 /* Fails with the whole text unless @text has @part in it */
 void pct_assert_contains(const char *text, const char *part);
 
