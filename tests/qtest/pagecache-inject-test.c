@@ -156,6 +156,36 @@ static void test_stop_map(void)
 
 /* --- the source --- */
 
+/*
+ * The channel has sent what these offers name when they arrive: nothing of
+ * the disk may be written there.  All of it differs from the disk.
+ */
+static void test_late_offers(void)
+{
+    /* what comes after the cache, and half of it */
+    const int64_t half = RAM_SIZE - CACHE_START - CACHE_SIZE / 2;
+    PcTest *t = new_pair("late-offers", "");
+
+    pct_scribble(t, CACHE_START, CACHE_PAGES);
+    migrate_set_parameter_int(t->src, "downtime-limit", 0);
+    start(t);
+    pct_wait_figure(t->src, "offered-pages", CACHE_PAGES);
+    pct_arm(t->src, "late-offers,release-in-flight,early-release");
+    pct_wait_figure(t->src, "released-pages", CACHE_PAGES);
+    migrate_set_parameter_int(t->src, "max-bandwidth", 4 * MiB);
+    while (read_ram_property_int(t->src, "remaining") > half) {
+        g_usleep(2000);
+    }
+    migrate_set_parameter_int(t->src, "max-bandwidth", SLOW);
+    g_assert_cmpint(pct_figure(t->dst, "offered-pages"), ==, 0);
+    pct_arm(t->src, "");
+    pct_wait_figure(t->dst, "superseded-pages", SOME);
+    pct_finish(t);
+    g_assert_cmpint(pct_fired(t->src, "late-offers"), >, 0);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    pct_free(t);
+}
+
 /* The pool goes to the channel, which has enough to do already. */
 static void test_early_release(void)
 {
@@ -670,6 +700,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/inject/misplace-hint", test_misplace_hint);
     qtest_add_func("/pagecache/inject/stop-map", test_stop_map);
 
+    qtest_add_func("/pagecache/inject/late-offers", test_late_offers);
     qtest_add_func("/pagecache/inject/early-release", test_early_release);
     qtest_add_func("/pagecache/inject/release-in-flight",
                    test_release_in_flight);

@@ -24,6 +24,7 @@
 #include "libqtest.h"
 #include "migration/migration-qmp.h"
 #include "migration/migration-util.h"
+#include "pagecache-test-inject.h"
 
 #define PAGE            4096u
 
@@ -151,16 +152,6 @@ void pct_wait_running(QTestState *who);
 void pct_check_figures(PcTest *t);
 /* All @pages of hints went over the storage wire, and no others. */
 void pct_check_all_proven(PcTest *t, int64_t pages);
-
-/* --- faults on purpose: docs/devel/migration/skip-pagecache-faults.rst --- */
-
-/* Is QEMU built with them? */
-bool pct_has_faults(void);
-/* From now on @settings, and no others */
-void pct_arm(QTestState *who, const char *settings);
-/* How often it has happened, and until it has happened so often */
-int64_t pct_fired(QTestState *who, const char *fault);
-void pct_wait_fired(QTestState *who, const char *fault, int64_t least);
 
 /* Fails with the whole text unless @text has @part in it */
 void pct_assert_contains(const char *text, const char *part);
