@@ -8,6 +8,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "migration/pagecache-fault.h"
 #include "test-pagecache-reader-lib.h"
 #include "test-pagecache-tgtd.h"
 
@@ -417,6 +418,97 @@ static void test_close(void)
     }
 }
 
+#ifdef CONFIG_PAGECACHE_FAULTS
+
+/* --- Faults on purpose --------------------------------------------------- */
+
+typedef struct Fault {
+    PagecacheFault fault;
+    const char *settings;
+    bool all_good;              /* no page is lost by it */
+    const char *error;          /* what is told */
+} Fault;
+
+static const Fault faults[] = {
+    { PAGECACHE_FAULT_DROP_SESSION, "drop-session:every=10:limit=5", false,
+      "connection lost" },
+    { PAGECACHE_FAULT_REFUSE_LOGIN, "refuse-login:limit=3", true,
+      "login: fault on purpose" },
+    { PAGECACHE_FAULT_SHORT_READ, "short-read:every=10:limit=20", false,
+      "the target sent too few bytes" },
+    { PAGECACHE_FAULT_READ_ERROR, "read-error:every=10:limit=20", false,
+      "fault on purpose" },
+    { PAGECACHE_FAULT_LOSE_KICK, "lose-kick:every=2:limit=3", false, NULL },
+};
+
+/* No page is lost or wrong (the sink looks), and the reader goes on. */
+static void test_fault(const void *opaque)
+{
+    const Fault *f = opaque;
+    Sink *s = sink_new(30000, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    g_autofree char *err = NULL;
+    uint64_t passed, fired, before;
+    PagecacheReader *r;
+    unsigned good;
+
+    if (!tgtd_available(&tgt)) {
+        sink_free(s);
+        return;
+    }
+    tgtd_fresh(&tgt);
+    pagecache_fault_count(f->fault, &passed, &before);
+    if (f->fault == PAGECACHE_FAULT_LOSE_KICK) {
+        config.deadline_ms = 500;       /* which is what ends it */
+    }
+    g_assert(pagecache_faults_arm(f->settings, &err));
+    r = pagecache_reader_open(iscsi_spec(1), &config);
+    while (s->npages < 20000) {
+        submit_random(r, s, DISK, 1000, false);
+        g_assert(sink_wait(s, s->npages, 30000));
+    }
+    pagecache_fault_count(f->fault, &passed, &fired);
+    g_assert_cmpuint(fired, >=, before + 2);
+    good = sink_good(s);
+    if (f->all_good) {
+        g_assert_cmpuint(good, ==, s->npages);
+    } else {
+        g_assert_cmpuint(good, <, s->npages);
+        g_assert_cmpuint(good, >, s->npages / 4);
+    }
+    if (f->error) {
+        assert_error(r, f->error);
+    }
+
+    g_assert(pagecache_faults_arm("", &err));
+    submit_random(r, s, DISK, 1000, false);
+    g_assert(sink_wait(s, s->npages, 30000));
+    g_assert_cmpuint(sink_good(s), ==, good + 1000);
+    g_assert_cmpint(reader_state(r), ==, PAGECACHE_READER_READY);
+    close_and_check(r, s);
+}
+
+static void add_fault_tests(void)
+{
+    unsigned i;
+
+    for (i = 0; i < G_N_ELEMENTS(faults); i++) {
+        g_autofree char *name = g_strdup_printf(
+            "/pagecache-reader-iscsi/fault/%s",
+            pagecache_fault_name(faults[i].fault));
+
+        g_test_add_data_func(name, &faults[i], test_fault);
+    }
+}
+
+#else
+
+static void add_fault_tests(void)
+{
+}
+
+#endif
+
 int main(int argc, char **argv)
 {
     g_autofree char *disk = NULL;
@@ -446,6 +538,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache-reader-iscsi/hangs-a-while",
                     test_hangs_a_while);
     g_test_add_func("/pagecache-reader-iscsi/close", test_close);
+    add_fault_tests();
     ret = g_test_run();
     tgtd_destroy(&tgt);
     unlink(disk);
