@@ -15,6 +15,9 @@ demo:                   ## migrate a Linux guest without its page cache (ARGS=..
 check:                  ## all tests that fit in half an hour (ARGS=suite...)
 	@scripts/check $(ARGS)
 
+model:                  ## Spin checks the models of the protocol, part of check
+	@scripts/check model
+
 check-full:             ## the same and the slow ones, QEMU's own among them
 	@scripts/check --full $(ARGS)
 
@@ -24,4 +27,4 @@ mbox:                   ## the series for qemu-devel as build/series.mbox
 clean:                  ## remove everything that was made
 	@scripts/clean
 
-.PHONY: help build demo check check-full mbox clean
+.PHONY: help build demo check model check-full mbox clean
