@@ -34,17 +34,25 @@ def labtool():
 
 
 def _program(name):
-    """A static program of guest/, built if it is not up to date."""
+    """
+    A static program of guest/, built if it is not up to date.
+
+    Its sources are NAME.c, and NAME-*.c and NAME.h if there are any.
+    """
     os.makedirs(LAB_BUILD, exist_ok=True)
-    source = os.path.join(GUEST_SOURCES, name + '.c')
+    sources = [os.path.join(GUEST_SOURCES, x)
+               for x in sorted(os.listdir(GUEST_SOURCES))
+               if re.fullmatch(name + r'(-\w+)?\.[ch]', x)]
     path = os.path.join(LAB_BUILD, name)
     with open(path + '.lock', 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(path) \
-                or os.path.getmtime(path) < os.path.getmtime(source):
+                or os.path.getmtime(path) < max(map(os.path.getmtime,
+                                                    sources)):
             subprocess.run([need_tool('gcc', 'gcc'), '-O2', '-Wall',
                             '-Wextra', '-static', '-o', path + '.new',
-                            source], check=True)
+                            *(x for x in sources if x.endswith('.c'))],
+                           check=True)
             os.rename(path + '.new', path)
     return path
 
@@ -169,11 +177,12 @@ def driver(kernel):
     return {name: os.path.join(build, name) for name in (MODULE, DAEMON)}
 
 
-def initramfs(kernel, path, lists=(), with_driver=True):
+def initramfs(kernel, path, lists=(), with_driver=True, programs=()):
     """
     Write an initramfs; returns whether our driver is in it.
 
     lists: files of labtool's format; the first is /lists/0 in the guest.
+    programs: names of further programs of guest/.
     """
     busybox = shutil.which('busybox')
     if not busybox or not _is_static(busybox):
@@ -183,7 +192,7 @@ def initramfs(kernel, path, lists=(), with_driver=True):
         archive.directory(name)
     archive.device('dev/console', 5, 1)
     archive.file('bin/busybox', _contents(busybox), 0o755)
-    for name in ('agent', 'labtool'):
+    for name in ('agent', 'labtool', *programs):
         archive.file('bin/' + name, _contents(_program(name)), 0o755)
     archive.file('init', _contents(os.path.join(GUEST_SOURCES, 'init')),
                  0o755)

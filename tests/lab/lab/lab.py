@@ -102,11 +102,13 @@ class Lab:
         self.target.withdraw(lun)
         lun.file.close()
 
-    def machine(self, kernel, luns, lists=(), with_driver=True, **options):
+    def machine(self, kernel, luns, lists=(), with_driver=True, programs=(),
+                **options):
         """A Machine with an initramfs made for it."""
         path = os.path.join(self.rundir, f'initrd-{len(self._numbers)}')
         self._numbers[path] = True
-        has_driver = guest.initramfs(kernel, path, lists, with_driver)
+        has_driver = guest.initramfs(kernel, path, lists, with_driver,
+                                     programs)
         machine = Machine(kernel, path, luns, **options)
         machine.has_driver = has_driver
         return machine

@@ -29,7 +29,7 @@ def values(text):
 
 def mount(vm, disk, index=0, readahead=1024, options='noatime'):
     """Mount a disk of the guest; readahead in KiB."""
-    device = vm.machine.device_name(index)
+    device = vm.device_name(index)
     where = f'{MOUNT}{index or ""}'
     vm.sh(f'echo {readahead} >/sys/block/{device[5:]}/queue/read_ahead_kb')
     vm.sh(f'mkdir -p {where} && mount -t {disk.fs} -o {options} '

@@ -74,6 +74,14 @@ class Shell:
         """Wait for the guest's init."""
         self._until(rb'READY\r?\n', time.monotonic() + timeout, 'guest boot')
 
+    def resume(self):
+        """
+        The guest has come from another QEMU: end what may have arrived of a
+        line that was cut in two.
+        """
+        self._socket.settimeout(20)
+        self._socket.sendall(b'\n')
+
     def send(self, command):
         """Start a command without waiting; returns its number."""
         Shell.number += 1

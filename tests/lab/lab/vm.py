@@ -199,6 +199,14 @@ class VM:
         """Wait until the guest's shell answers."""
         self.shell.wait_ready(timeout)
 
+    def device_name(self, index=0):
+        """The guest's name of a disk, asked for where it is not certain."""
+        if self.machine.bus != 'virtio-scsi':
+            return self.machine.device_name(index)
+        # SCSI disks are found side by side: sda need not be the first
+        return '/dev/' + self.sh(
+            f'ls /sys/bus/scsi/devices/*:0:{index}:0/block').strip()
+
     def disk_bytes_read(self, index=0):
         """Bytes that the guest has read from a disk, as QEMU counts them."""
         for entry in self.cmd('query-blockstats'):
