@@ -21,10 +21,13 @@ model:                  ## Spin checks the models of the protocol, part of check
 check-full:             ## the same and the slow ones, QEMU's own among them
 	@scripts/check --full $(ARGS)
 
+torture:                ## random migrations and faults (MINUTES=30 SEED=1 ARGS=...)
+	@scripts/torture $(ARGS)
+
 mbox:                   ## the series for qemu-devel as build/series.mbox
 	@scripts/export-series
 
 clean:                  ## remove everything that was made
 	@scripts/clean
 
-.PHONY: help build demo check model check-full mbox clean
+.PHONY: help build demo check model check-full torture mbox clean

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""
+Every choice of a run, made in advance from the seed.
+
+The plan of a migration depends on (seed, number) and on nothing that
+happened before, so any of them can be made again by itself.  Plans are
+plain dictionaries: they are logged before they are carried out.
+"""
+
+import json
+import random
+
+#: a new guest after so many migrations, on average
+LIFE = 25
+
+
+def _dice(seed, number, what):
+    return random.Random(f'{seed}/{number}/{what}')
+
+
+def _weighted(dice, choices):
+    """One of the keys of {choice: weight}."""
+    return dice.choices(list(choices), list(choices.values()))[0]
+
+
+def fresh(seed, number):
+    """Whether that migration begins with a freshly booted guest."""
+    return number == 1 or _dice(seed, number, 'fresh').random() < 1 / LIFE
+
+
+def guest(seed, number):
+    """What the guest is that migration number so and so moves."""
+    while not fresh(seed, number):
+        number -= 1
+    dice = _dice(seed, number, 'guest')
+    return {
+        'born': number,
+        'kernel': _weighted(dice, {'6.1': 4, '6.12': 1}),
+        'bus': _weighted(dice, {'virtio-blk': 2, 'virtio-scsi': 1}),
+        'cpus': _weighted(dice, {1: 2, 2: 1}),
+        'fs': dice.choice(['ext4', 'xfs']),
+        'partition': dice.random() < 0.3,
+        # bytes, of the writers' ext4: pages of one block or of four
+        'block': _weighted(dice, {4096: 3, 1024: 1}),
+    }
+
+
+def _channel(dice):
+    """Capabilities and parameters of the migration itself."""
+    channels = _weighted(dice, {1: 5, 2: 3, 4: 2})
+    plan = {
+        'channels': channels,
+        'compression': 'none',
+        'downtime_ms': _weighted(dice, {30: 1, 100: 2, 300: 4, 1000: 2}),
+        'capabilities': {},
+        'parameters': {},
+    }
+    if channels > 1:
+        plan['compression'] = _weighted(dice, {'none': 12, 'zstd': 3,
+                                               'zlib': 1})
+        plan['parameters']['zero-page-detection'] = _weighted(
+            dice, {'multifd': 3, 'legacy': 1, 'none': 1})
+    else:
+        plan['parameters']['zero-page-detection'] = _weighted(
+            dice, {'legacy': 4, 'none': 1})
+    plan['capabilities']['auto-converge'] = dice.random() < 0.2
+    plan['capabilities']['pause-before-switchover'] = dice.random() < 0.25
+    plan['capabilities']['late-block-activate'] = dice.random() < 0.1
+    plan['hold_ms'] = dice.choice([0, 0, 200, 1000])
+    if dice.random() < 0.12:
+        plan['parameters']['max-bandwidth'] = dice.choice([60, 120, 250]) << 20
+    return plan
+
+
+def _destination(dice):
+    """Properties of the QEMU that is started for it."""
+    found = {}
+    if dice.random() < 0.4:
+        found['x-pagecache-sessions'] = dice.choice([1, 3, 4, 8])
+    if dice.random() < 0.4:
+        found['x-pagecache-deadline'] = dice.choice([200, 500, 1000, 20000])
+    if dice.random() < 0.12:
+        found['x-pagecache-max-bandwidth'] = dice.choice([100, 200, 400]) << 20
+    # counts when it is the source, next time
+    if dice.random() < 0.15:
+        found['x-pagecache-sha256'] = 'on'
+    return found
+
+
+def _trigger(dice):
+    """When a fault begins."""
+    kind = _weighted(dice, {'ms': 4, 'proven': 5})
+    if kind == 'ms':
+        return {'ms': dice.choice([0, 20, 100, 300, 700, 1500])}
+    return {'proven': round(dice.choice([0.0, dice.random() * 0.9]), 2)}
+
+
+def _fault(dice, skip):
+    name = _weighted(dice, {
+        'cancel': 3, 'kill-destination': 2, 'break-channel': 2,
+        'unplug-channel': 2, 'stall-channel': 2, 'reshape-channel': 3,
+        'unplug-storage': 3, 'stall-storage': 2, 'reshape-storage': 3,
+        'hang-target': 4, 'kill-target': 3, 'break-sessions': 3,
+        'rewrite-disk': 4, 'pause-guest': 2,
+    })
+    plan = {'name': name, 'when': _trigger(dice), 'ms': 0}
+    if not skip and 'proven' in plan['when']:
+        plan['when'] = {'ms': dice.choice([100, 500, 1500])}
+    if name in ('unplug-channel', 'stall-channel'):
+        plan['ms'] = dice.choice([300, 800, 2000])
+    elif name in ('unplug-storage', 'stall-storage', 'kill-target'):
+        plan['ms'] = dice.choice([100, 500, 1500, 4000])
+    elif name == 'hang-target':
+        plan['ms'] = dice.choice([300, 1000, 2500, 7000])
+    elif name == 'pause-guest':
+        plan['ms'] = dice.choice([50, 500, 1500])
+    elif name == 'reshape-channel':
+        plan['gbit'] = dice.choice([0.5, 1, 5, 10])
+    elif name == 'reshape-storage':
+        plan['gbit'] = dice.choice([0.2, 1, 5, 10])
+    elif name == 'rewrite-disk':
+        plan['share'] = dice.choice([0.02, 0.2, 1.0])
+    elif name == 'break-channel':
+        plan['how'] = dice.choice(['yank source', 'yank destination',
+                                   'reset'])
+    return plan
+
+
+#: faults on purpose that a QEMU may have compiled in, by side
+INJECTED = {
+    'source': ('lose-hint', 'duplicate-hint', 'misplace-hint', 'slow-map',
+               'busy-map', 'lose-message', 'duplicate-message',
+               'shuffle-offers', 'late-offers', 'early-release',
+               'release-in-flight', 'extra-sync', 'delay-proof',
+               'delay-outcome', 'withhold-release'),
+    'destination': ('refuse-reader', 'lose-offer', 'duplicate-offer',
+                    'delay-claim', 'delay-copy', 'delay-channel',
+                    'corrupt-digest', 'lose-report', 'late-report',
+                    'duplicate-report', 'shuffle-reports', 'corrupt-refill',
+                    'read-error', 'short-read', 'slow-read', 'lose-kick',
+                    'drop-session', 'refuse-login'),
+}
+DELAYS = ('late-offers', 'delay-proof', 'delay-outcome', 'delay-claim',
+          'delay-copy', 'delay-channel', 'late-report', 'slow-read')
+
+
+def _injected(dice):
+    """{side: what is armed there}"""
+    found = {}
+    for _ in range(_weighted(dice, {0: 3, 1: 3, 2: 2})):
+        side = dice.choice(list(INJECTED))
+        name = dice.choice(INJECTED[side])
+        words = [name, f'chance={dice.choice([1, 10, 50])}',
+                 f'seed={dice.randrange(1, 1000)}',
+                 f'limit={dice.choice([5, 50])}']
+        if name in DELAYS and name != 'late-offers':
+            words.append(f'ms={dice.choice([1, 20, 200])}')
+        found[side] = ':'.join(words)
+    return found
+
+
+def _during(dice):
+    """[seconds after the start, what the guest does then]"""
+    found = []
+    for _ in range(_weighted(dice, {0: 7, 1: 3, 2: 1})):
+        what = _weighted(dice, {'drop-caches': 1, 'squeeze': 2, 'sync': 3,
+                                'copy': 4, 'compact': 2})
+        found.append([dice.choice([0, 0.3, 1, 2]), what])
+    return found
+
+
+def migration(seed, number, forced=()):
+    """The plan of one migration; forced: (key, value) to replace choices."""
+    dice = _dice(seed, number, 'migration')
+    skip = dice.random() < 0.88
+    plan = {
+        'number': number,
+        'fresh': fresh(seed, number),
+        'guest': guest(seed, number),
+        'skip': skip,
+        'lan': _weighted(dice, {0.5: 1, 1: 2, 2.5: 6, 5: 3, 10: 2}),
+        'san': _weighted(dice, {1: 1, 2.5: 3, 5: 2, 10: 6}),
+        **_channel(dice),
+        'properties': _destination(dice),
+        'rate': _weighted(dice, {0: 1, 100: 2, 400: 4, 1000: 3, 2500: 1}),
+        'before': _weighted(dice, {'': 16, 'drop-caches': 1, 'squeeze': 1}),
+        'during': _during(dice),
+        'faults': [],
+        'drop': dice.random() < 0.25,
+        'static': dice.random() < 0.1,
+    }
+    for _ in range(_weighted(dice, {0: 10, 1: 8, 2: 2})):
+        plan['faults'].append(_fault(dice, skip))
+    plan['injected'] = _injected(_dice(seed, number, 'injected')) \
+        if skip else {}
+    for key, value in forced:
+        plan[key] = value
+    return plan
+
+
+def text(plan):
+    return json.dumps(plan, sort_keys=True)
