@@ -378,9 +378,12 @@ active proctype migration()
        if
        option_offer(0)
 #ifndef BUG_NO_PATIENCE
-       :: atomic { in_flight[0] && !any_to_send -> release(0) }
+#define late(p) (in_flight[p] && !any_to_send)
+#else
+#define late(p) 0
 #endif
-       :: !may_offer(0)
+       :: atomic { late(0) -> release(0) }
+       :: !may_offer(0) && !late(0)
        fi;
        /* code: ram_save_iterate() */
        do
@@ -396,7 +399,7 @@ active proctype migration()
            each_page(merge)
            if
            :: !bmap[0] && no_proofs_pending && !dma_busy -> stopped = 1; break
-           :: else
+           :: bmap[0] || dma_busy || nempty(todo) || nempty(compared)
            fi
        }
     od;
