@@ -36,6 +36,7 @@ SUITES = (
     Suite('qtest', False, 2700, ['scripts/check-qtest']),
     Suite('lab', False, 900, ['tests/lab/test_*.py']),
     Suite('torture', False, 900, ['tests/lab/check_torture.py']),
+    Suite('kvm', True, 3600, ['scripts/check-kvm']),
     Suite('stream', True, 3600, ['scripts/check-stream']),
     Suite('qemu', True, 10800, ['scripts/check-qemu']),
     Suite('lab-full', True, 3600, ['tests/lab/full_*.py']),

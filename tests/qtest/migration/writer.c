@@ -113,6 +113,21 @@ uint32_t writer_stop(QTestState *who)
     return writer_wait(who);
 }
 
+bool writer_runs(QTestState *who)
+{
+    unsigned i;
+
+    set_param(who, WRITER_CMOS_PAGES, 0);
+    qtest_outb(who, WRITER_ORDER, 1);
+    for (i = 0; i < 30000; i++) {
+        if (qtest_inb(who, WRITER_ANSWER) == 1) {
+            return true;
+        }
+        g_usleep(1000);
+    }
+    return false;
+}
+
 void writer_write(QTestState *who, uint32_t addr, uint32_t value)
 {
     writer_order(who, addr, 1, 0, value, 1);

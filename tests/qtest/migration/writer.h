@@ -37,6 +37,9 @@ uint32_t writer_wait(QTestState *who);
 /* Ends endless sweeps after a complete one.  Returns that one's value. */
 uint32_t writer_stop(QTestState *who);
 
+/* Gives the first order, for nothing.  Is it followed within half a minute? */
+bool writer_runs(QTestState *who);
+
 /* One page, once */
 void writer_write(QTestState *who, uint32_t addr, uint32_t value);
 

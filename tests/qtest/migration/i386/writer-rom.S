@@ -84,7 +84,17 @@ sweep:
         mov     %edi, WRITER_LAST(%rcx)
         add     %r9, %rcx
         dec     %edx
+        jz      3f
+        /*
+         * Leave the guest now and then.  A KVM that emulates many instructions
+         * at once does not look meanwhile whether its dirty ring is full, and
+         * has only some entries to spare.
+         */
+        test    $15, %dl
         jnz     2b
+        in      $0x71, %al
+        jmp     2b
+3:
 
         /* once more, unless that was all or there is another order */
         mov     $WRITER_ORDER, %edx
