@@ -594,7 +594,9 @@ static void feed_channel(void)
                            to_bytes(stat64_get(&mig_stats.normal_pages)));
     pagecache_pace_channel_share(&src->pace, now, &low, &chunk);
     if (pagecache_fault(PAGECACHE_FAULT_RELEASE_IN_FLIGHT)) {
-        count_released(pagecache_pool_release_newest(src->pool, 1),
+        uint64_t some = pagecache_pool_in_flight(src->pool) / 4 + 1;
+
+        count_released(pagecache_pool_release_newest(src->pool, some),
                        "fault on purpose");
     }
     if ((todo >= low && !pagecache_fault(PAGECACHE_FAULT_EARLY_RELEASE)) ||

@@ -300,10 +300,9 @@ static void test_break_clear(void)
  * The comparison of pages that differ takes until the guest has stopped, and
  * longer than nothing.
  */
-static PcTest *unproven_at_the_end(const char *more)
+static PcTest *unproven_at_the_end(const char *faults)
 {
     PcTest *t = pct_new_pair();
-    g_autofree char *faults = g_strdup_printf("delay-proof:ms=3000%s", more);
 
     pct_arm(t->src, faults);
     pct_hint(t, "blk0", pct_cache_addr(64), pct_cache_sector(64), 16);
@@ -316,7 +315,7 @@ static PcTest *unproven_at_the_end(const char *more)
 
 static void test_settle(void)
 {
-    PcTest *t = unproven_at_the_end("");
+    PcTest *t = unproven_at_the_end("delay-proof:ms=1500");
 
     pct_finish(t);
     pct_check_figures(t);
@@ -327,7 +326,7 @@ static void test_settle(void)
 
 static void test_break_settle(void)
 {
-    PcTest *t = unproven_at_the_end(",break-settle");
+    PcTest *t = unproven_at_the_end("delay-proof:ms=5000,break-settle");
 
     pct_wait_complete(t);
     g_assert_cmpint(pct_fired(t->src, "break-settle"), ==, 1);
@@ -393,7 +392,7 @@ static void test_copy_across_the_end(const void *multifd)
     pct_wait_fired(t->dst, "delay-claim", 1);
     go_over(t);
     wait_for_migration_status(t->src, "pre-switchover", NULL);
-    pct_arm(t->dst, "delay-copy:ms=3000:limit=20");
+    pct_arm(t->dst, "delay-copy:ms=1500:limit=20");
     pct_wait_fired(t->dst, "delay-copy", 1);
     finish_paused(t);
     pct_check_figures(t);
