@@ -35,7 +35,7 @@ SUITES = (
     Suite('guest', False, 900, ['guest/linux/check']),
     Suite('qtest', False, 2700, ['scripts/check-qtest']),
     Suite('lab', False, 900, ['tests/lab/test_*.py']),
-    Suite('torture', False, 900, ['tests/lab/check_torture.py']),
+    Suite('torture', False, 1800, ['tests/lab/check_torture.py']),
     Suite('kvm', True, 3600, ['scripts/check-kvm']),
     Suite('stream', True, 3600, ['scripts/check-stream']),
     Suite('qemu', True, 10800, ['scripts/check-qemu']),

@@ -12,7 +12,7 @@ Whatever happens it is continued, so that the lab is whole afterwards.
 import time
 
 from lab.paths import LabError
-from lab.qmp import QMPError
+from lab.qmp import QMPError, QMPLost
 from lab.target import PORT
 
 #: QEMU's object for faults on purpose
@@ -173,9 +173,13 @@ class Injected:
     def end(self):
         if self.before is None or not self.vm.child.alive():
             return
-        self._arm('')
+        try:
+            self._arm('')
+            now = self._count()
+        except QMPLost:
+            return                      # it ends just now
         self.fired = {name: count - self.before[name]
-                      for name, count in self._count().items()
+                      for name, count in now.items()
                       if count > self.before[name]}
 
 
@@ -188,7 +192,6 @@ class Fault:
         self.work = self.until = None
         self.begun = self.ended = False
         self.result = False
-        self.note = ''
 
     def due(self, move, ms, proven, expected):
         when = self.plan['when']
@@ -212,10 +215,9 @@ class Fault:
         except StopIteration as end:
             self.ended = True
             self.result = end.value
-        except LabError as error:
+        except LabError:
             # it came too late: QEMU has ended, or refused
             self.ended = True
-            self.note = str(error)
 
     def step(self):
         """End it when its time is over."""

@@ -19,7 +19,7 @@ from .workload import Guest, WrongBytes
 
 MIB, PAGE = 1 << 20, 4096
 #: refill the guest's cache when less than this share of its files is in it
-WARM = 0.8
+WARM = 0.85
 #: differing pages that are looked at closely
 SHOWN = 64
 
@@ -171,7 +171,7 @@ class Torture:
             self.figures = {}
 
     def _one(self, lab, plan):
-        move = None
+        start = time.monotonic()
         self.say(f"plan {plans.text(plan)}")
         try:
             if plan['fresh'] or self.guest is None:
@@ -183,16 +183,18 @@ class Torture:
             else:
                 self._before(lab, plan)
             move = Move(lab, self.guest, plan, self._expected())
+            move.outcome.steps['before'] = round(time.monotonic() - start, 2)
             move.sabotage = self.sabotage
             self.guest.rate(plan['rate'])
             move.run()
             self.books.add(move)
             self._told(move)
+            start = time.monotonic()
             if move.outcome.different:
                 self._evidence(lab, move)
                 self._trouble(plan, f'{len(move.outcome.different)} pages '
                               'differ')
-                self._guest_ends()
+                self._end_broken(lab)
                 return False
             if move.outcome.status != 'completed' \
                     and not move.expected_to_fail():
@@ -205,6 +207,8 @@ class Torture:
             if self.disturb:
                 self.disturb(move)
             self._after(plan)
+            self.say(f'checked {plan["number"]}: '
+                     f'{time.monotonic() - start:.2f} s')
             return True
         except WrongBytes as error:
             self.books.counts['guest_errors'] += 1
@@ -258,10 +262,11 @@ class Torture:
                                     'plan': plan})
 
     def _end_broken(self, lab):
+        """Whatever is left of the guest: the next one starts anew."""
+        self.books.guest_ended(self.figures)
         self.guest = None
         self.figures = {}
-        with_vms = list(lab.vms)
-        for vm in with_vms:
+        for vm in list(lab.vms):
             lab.drop(vm)
         if not lab.target.child.alive():
             lab.target.start()
