@@ -97,6 +97,17 @@ class Lab:
         lun.file = file
         return lun
 
+    def at_end(self, function):
+        """Have something closed before the hosts are."""
+        self._stack.callback(function)
+
+    def write(self, name, text):
+        """A file in the lab's own directory; its path."""
+        path = os.path.join(self.rundir, name)
+        with open(path, 'w') as out:
+            out.write(text)
+        return path
+
     def discard(self, lun):
         """Take back a LUN that nobody uses any more, and its memory."""
         self.target.withdraw(lun)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""What an operator does with a guest under libvirt, and what must hold."""
+
+import contextlib
+
+from . import disk, kernel
+from .domain import NAME, Domain, Guest
+from .lab import Lab
+from .libvirt import LibvirtHost
+from .procs import wait_until
+
+RAM, CACHE = 768, 400           # MiB
+
+
+@contextlib.contextmanager
+def pair(name, change=None, rates=(1, 2.5), chap=None, before=None, **options):
+    """
+    A guest with a full cache on the first of two libvirt hosts.
+
+    change(domain) may alter the XML, before(hosts) runs ahead of its start.
+    """
+    image, linux = disk.get(CACHE), kernel.get('6.1')
+    with Lab(name, lan=rates[0], san=rates[1], chap=chap) as lab:
+        hosts = [LibvirtHost(lab, host, **options) for host in ('src', 'dst')]
+        lun = lab.lun(image.image)
+        initrd = lab.machine(linux, [], [image.list]).initrd
+        domain = Domain(linux, initrd, lun, RAM)
+        if change:
+            change(domain)
+        if before:
+            before(hosts)
+        guest = Guest(lab, domain, hosts[0])
+        guest.start(image)
+        yield guest, hosts
+        guest.at(None)
+
+
+def judge(tap, guest, name, refilled=True):
+    """The guest is whole where it is, and its cache came as it should."""
+    stats = guest.statistics()
+    tap.check(bool(stats['refill-bytes']) == refilled,
+              f'{name}: page cache {"came" if refilled else "did not come"} '
+              'from the LUN', f'{stats}')
+    check = guest.check()
+    tap.check(check.good, f'{name}: {check.files} files are right',
+              check.text)
+    tap.check(check.disk_bytes == 0, f'{name}: no byte is read from the disk',
+              f'{check.disk_bytes} bytes')
+    trouble = guest.kernel_trouble()
+    tap.check(not trouble, f"{name}: the guest's kernel log is clean",
+              '\n'.join(trouble))
+    return stats
+
+
+def move(tap, guest, to, name, *options, refilled=True):
+    """Migrate it and judge."""
+    source = guest.host
+    guest.migrate(to, *options)
+    tap.check(to.running() == [NAME] and source.running() == [],
+              f'{name}: the guest is there, and only there')
+    tap.check(guest.state() == 'running', f'{name}: and runs', guest.state())
+    return judge(tap, guest, name, refilled)
+
+
+def begin(guest, to, *options):
+    """Start a migration that takes long; returns it with refill under way."""
+    job = guest.host.begin('migrate', '--live', '--bandwidth', '8', *options,
+                           NAME, to.uri)
+
+    def under_way():
+        if not job.alive():
+            return True
+        return guest.statistics()['proven-pages'] > 0
+
+    wait_until(under_way, 60, 'a page is proven', 0.2)
+    return job
+
+
+def abort(tap, guest, to):
+    """virsh domjobabort in the middle."""
+    source = guest.host
+    job = begin(guest, to)
+    stats = guest.statistics()
+    tap.check(stats['active'] and stats['proven-pages'] > 0,
+              'refill is under way', f'{stats}')
+    source.virsh('domjobabort', NAME)
+    status, text = job.finish()
+    tap.check(status != 0 and 'cancel' in text, 'virsh says so', text)
+    tap.check(source.running() == [NAME] and to.running() == [],
+              'the guest is at the source, and only there')
+    tap.check(guest.state() == 'running', 'and runs', guest.state())
+    check = guest.check()
+    tap.check(check.good, f'its {check.files} files are right', check.text)
