@@ -14,14 +14,16 @@ lab's own directory.  The guests' QEMUs leave the daemon as soon as they run,
 but not the host: when its first process ends, the kernel ends them all.
 """
 
+import glob
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import uuid
 
-from .paths import LabError, need_tool
+from .paths import BUILD, ROOT, LabError, need_tool
 from .procs import Child, wait_until
 from .shell import Shell
 
@@ -77,23 +79,64 @@ migration_host = "{name}"
 '''
 
 
+class Libvirt:
+    """
+    Which libvirt: 'system', 'patched' (scripts/build-libvirt) or 'backports'.
+
+    LIBVIRT in the environment says it for all tests.
+    """
+
+    def __init__(self, name=None):
+        self.name = name or os.environ.get('LIBVIRT') or 'system'
+        self.environment = []
+        #: {directory of ours: where the daemon looks for it}
+        self.binds = {}
+        if self.name == 'system':
+            self.daemon = need_tool('libvirtd', 'libvirt-daemon')
+            self.virsh = need_tool('virsh', 'libvirt-clients')
+        elif self.name == 'patched':
+            self._script('build-libvirt')
+            build = os.path.join(BUILD, 'libvirt/build')
+            self.daemon = os.path.join(build, 'src/libvirtd')
+            self.virsh = os.path.join(build, 'tools/virsh')
+        elif self.name == 'backports':
+            self._script('fetch-libvirt')
+            self._unpacked(os.path.join(BUILD, 'libvirt-backports'))
+        else:
+            raise LabError(f"LIBVIRT is '{self.name}': expected system, "
+                           'patched or backports')
+
+    @staticmethod
+    def _script(name):
+        done = subprocess.run([os.path.join(ROOT, 'scripts', name)],
+                              stdout=sys.stderr)
+        if done.returncode != 0:
+            raise LabError(f'scripts/{name} failed, and told why')
+
+    def _unpacked(self, root):
+        """Packages that are not installed, laid over the system's."""
+        self.daemon = os.path.join(root, 'usr/sbin/libvirtd')
+        self.virsh = os.path.join(root, 'usr/bin/virsh')
+        libraries, = glob.glob(os.path.join(root, 'usr/lib/*-linux-gnu'))
+        self.environment = [f'LD_LIBRARY_PATH={libraries}']
+        self.binds = {os.path.join(root, path): '/' + path for path in (
+            os.path.relpath(os.path.join(libraries, 'libvirt'), root),
+            'usr/share/libvirt', 'usr/lib/libvirt')}
+
+
 class VirshError(LabError):
     """virsh failed; the text is what it said."""
 
 
 class LibvirtHost:
-    """
-    One of the lab's hosts with a libvirt daemon.
+    """One of the lab's hosts with a libvirt daemon."""
 
-    program: another libvirtd than the system's; virsh: the virsh to it.
-    """
-
-    def __init__(self, lab, name, program=None, virsh=None):
+    def __init__(self, lab, name, libvirt=None):
         self.lab = lab
         self.name = name
         self.net = lab.hosts[name]
-        self.program = program or need_tool('libvirtd', 'libvirt-daemon')
-        self._virsh = virsh or need_tool('virsh', 'libvirt-clients')
+        self.libvirt = libvirt or Libvirt()
+        self._virsh = ['env', *self.libvirt.environment, self.libvirt.virsh]
         self.directory = os.path.join(lab.rundir, 'libvirt-' + name)
         self.socket = os.path.join(self.directory, 'run/libvirt-sock')
         self.daemon = None
@@ -103,8 +146,8 @@ class LibvirtHost:
             ['unshare', '--mount', '--uts', '--pid', '--fork', '--kill-child',
              '--propagation', 'private', '--mount-proc', '--', 'sh', '-c',
              HOST.format(name=name, dir=self.directory, binds='\n'.join(
-                 f'mkdir -p {path}; mount --bind {self.directory}/{own} '
-                 f'{path}' for own, path in DIRECTORIES.items()))],
+                 f'mkdir -p {to}; mount --bind {own} {to}'
+                 for own, to in self._binds().items()))],
             self._log('host'), enter=self.net.enter,
             stdout=subprocess.PIPE)
         lab.at_end(self.close)
@@ -112,6 +155,11 @@ class LibvirtHost:
             raise LabError(f'{name}: no libvirt host: '
                            + self.first.last_words())
         self.start()
+
+    def _binds(self):
+        own = {os.path.join(self.directory, name): path
+               for name, path in DIRECTORIES.items()}
+        return {**self.libvirt.binds, **own}
 
     def _log(self, what):
         return os.path.join(self.lab.logdir, f'{self.name}.{what}.log')
@@ -161,13 +209,15 @@ class LibvirtHost:
 
     def start(self):
         """Start the daemon; the guests there are become its own again."""
-        self.daemon = Child([self.program, '-l', '-p', '/run/libvirtd.pid'],
-                            self._log('libvirtd'), enter=self.enter)
+        self.daemon = Child(
+            ['env', *self.libvirt.environment, self.libvirt.daemon, '-l',
+             '-p', '/run/libvirtd.pid'],
+            self._log('libvirtd'), enter=self.enter)
         wait_until(self._up, 30, f'{self.name}: libvirtd takes commands')
 
     def _up(self):
         self.daemon.check()
-        return self.run(self._virsh, 'uri')[0] == 0
+        return self.run(*self._virsh, 'uri')[0] == 0
 
     def stop(self):
         """End the daemon as a service manager does; the guests run on."""
@@ -184,14 +234,14 @@ class LibvirtHost:
 
     def virsh(self, *words, timeout=120):
         """Run virsh on this host; its output.  VirshError if it fails."""
-        status, text = self.run(self._virsh, *words, timeout=timeout)
+        status, text = self.run(*self._virsh, *words, timeout=timeout)
         if status != 0:
             raise VirshError(text.strip())
         return text.strip()
 
     def begin(self, *words):
         """Start a virsh command that takes its time; a Background."""
-        return Background([*self.enter, self._virsh, *words])
+        return Background([*self.enter, *self._virsh, *words])
 
     def qmp(self, domain, command, **arguments):
         """A command on the guest's monitor, through libvirt."""
