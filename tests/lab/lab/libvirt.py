@@ -129,15 +129,20 @@ class VirshError(LabError):
 
 
 class LibvirtHost:
-    """One of the lab's hosts with a libvirt daemon."""
+    """
+    One of the lab's hosts with a libvirt daemon.
 
-    def __init__(self, lab, name, libvirt=None):
+    directory: the name of its own, if the host had a daemon before.
+    """
+
+    def __init__(self, lab, name, libvirt=None, directory=None):
         self.lab = lab
         self.name = name
         self.net = lab.hosts[name]
         self.libvirt = libvirt or Libvirt()
         self._virsh = ['env', *self.libvirt.environment, self.libvirt.virsh]
-        self.directory = os.path.join(lab.rundir, 'libvirt-' + name)
+        self.directory = os.path.join(
+            lab.rundir, 'libvirt-' + (directory or name))
         self.socket = os.path.join(self.directory, 'run/libvirt-sock')
         self.daemon = None
         self.uri = f'qemu+tcp://{name}/system'
