@@ -24,10 +24,13 @@ check-full:             ## the same and the slow ones, QEMU's own among them
 torture:                ## random migrations and faults (MINUTES=30 SEED=1 ARGS=...)
 	@scripts/torture $(ARGS)
 
+check-libvirt:          ## a guest between two libvirt daemons (LIBVIRT=patched)
+	@LIBVIRT=$(LIBVIRT) scripts/check libvirt
+
 mbox:                   ## the series for qemu-devel as build/series.mbox
 	@scripts/export-series
 
 clean:                  ## remove everything that was made
 	@scripts/clean
 
-.PHONY: help build demo check model check-full torture mbox clean
+.PHONY: help build demo check model check-full check-libvirt torture mbox clean

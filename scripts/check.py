@@ -39,6 +39,7 @@ SUITES = (
     Suite('kvm', True, 3600, ['scripts/check-kvm']),
     Suite('stream', True, 3600, ['scripts/check-stream']),
     Suite('qemu', True, 10800, ['scripts/check-qemu']),
+    Suite('libvirt', True, 3600, ['scripts/check-libvirt']),
     Suite('lab-full', True, 3600, ['tests/lab/full_*.py']),
 )
 

@@ -8,10 +8,12 @@ multifd, a target that dies, daemons that are restarted, hot-plug, postcopy,
 CHAP, and what virsh domjobinfo tells meanwhile.
 """
 
+import contextlib
 import time
+import xml.etree.ElementTree as ET
 
 from lab import operate
-from lab.domain import NAME, SECRET
+from lab.domain import NAME, SECRET, blocks
 from lab.libvirt import table
 from lab.procs import wait_until
 from lab.tap import Tap
@@ -71,11 +73,11 @@ def daemon_restart(tap):
         operate.move(tap, guest, dst, 'after that')
 
 
-def hot_plug(tap):
-    with operate.pair('libvirt-plug') as (guest, (src, dst)):
-        operate.move(tap, guest, dst, 'before')
-        lun = guest.lab.lun(size=64 << 20)
-        path = guest.lab.write('vdb.xml', f'''
+@contextlib.contextmanager
+def plugged(tap, guest):
+    """Another disk while it lasts; the guest may move meanwhile."""
+    lun = guest.lab.lun(size=64 << 20)
+    path = guest.lab.write('vdb.xml', f'''
 <disk type='network' device='disk'>
   <driver name='qemu' type='raw' cache='none'/>
   <source protocol='iscsi' name='{lun.target.iqn}/{lun.number}'>
@@ -83,16 +85,39 @@ def hot_plug(tap):
   </source>
   <target dev='vdb' bus='virtio'/>
 </disk>''')
-        text = dst.virsh('attach-device', NAME, path, '--live')
-        tap.check('attached' in text, 'a disk is plugged', text)
-        wait_until(lambda: 'vdb' in guest.sh('ls /sys/block'), 20,
-                   'the guest finds it')
-        tap.check(True, 'and the guest finds it')
-        operate.move(tap, guest, src, 'with it')
-        src.virsh('detach-device', NAME, path, '--live')
-        wait_until(lambda: 'vdb' not in guest.sh('ls /sys/block'), 20,
-                   'the guest gives it back')
-        tap.check(True, 'it can be unplugged again')
+    text = guest.host.virsh('attach-device', NAME, path, '--live')
+    tap.check('attached' in text, 'a disk is plugged', text)
+    wait_until(lambda: 'vdb' in guest.sh('ls /sys/block'), 20,
+               'the guest finds it')
+    yield
+    guest.host.virsh('detach-device', NAME, path, '--live')
+    wait_until(lambda: 'vdb' not in guest.sh('ls /sys/block'), 20,
+               'the guest gives it back')
+    tap.check(True, 'it can be unplugged again')
+
+
+def hot_plug(tap):
+    with operate.pair('libvirt-plug') as (guest, (src, dst)):
+        operate.move(tap, guest, dst, 'before')
+        with plugged(tap, guest):
+            operate.move(tap, guest, src, 'with it')
+
+
+def machine_pc(tap):
+    """The other machine type, as the page has it."""
+    def change(domain):
+        domain.root.find('os/type').set('machine', 'pc')
+        line = ET.fromstring(next(
+            block for block in blocks('xml')
+            if block.startswith('<qemu:commandline')))
+        domain.words = [arg.get('value') for arg in line]
+
+    with operate.pair('libvirt-pc', change) as (guest, (src, dst)):
+        operate.move(tap, guest, dst, 'there')
+        operate.move(tap, guest, src, 'and back')
+        with plugged(tap, guest):
+            pass
+        operate.unplug(tap, guest)
 
 
 def postcopy(tap):
@@ -187,7 +212,8 @@ def main():
     for name, test in (('--parallel', parallel),
                        ('the target dies', target_dies),
                        ('daemons are restarted', daemon_restart),
-                       ('hot-plug', hot_plug), ('--postcopy', postcopy),
+                       ('hot-plug', hot_plug), ('machine pc', machine_pc),
+                       ('--postcopy', postcopy),
                        ('CHAP', chap), ('domjobinfo', job_info)):
         with tap.part(name):
             test(tap)

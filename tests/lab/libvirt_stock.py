@@ -17,7 +17,6 @@ from lab import operate
 from lab.domain import NAME
 from lab.libvirt import VirshError
 from lab.paths import BUILD, ROOT, LabError
-from lab.procs import wait_until
 from lab.tap import Tap
 from lab.vm import need_qemu
 
@@ -57,18 +56,6 @@ def with_qemu(domain, qemu):
     return other
 
 
-def unplug(tap, guest):
-    """What the operators' page says for the way to another QEMU."""
-    host = guest.host
-    host.virsh('qemu-monitor-command', NAME, '--hmp', 'device_del pc0')
-    wait_until(lambda: 'pc0' not in host.virsh(
-        'qemu-monitor-command', NAME, '--hmp', 'info qtree'), 30,
-        'the device is gone')
-    host.virsh('qemu-monitor-command', NAME, '--hmp',
-               'migrate_set_capability skip-pagecache off')
-    tap.check(True, 'the device is unplugged')
-
-
 def main():
     tap = Tap()
     with tap.part('set-up'):
@@ -83,7 +70,7 @@ def main():
                 copy.deepcopy(guest.domain).without('skip-pagecache='),
                 'off at the destination')
         operate.move(tap, guest, dst, 'after these, to the right one')
-        unplug(tap, guest)
+        operate.unplug(tap, guest)
         stock.without('skip-pagecache=', 'virtio-pagecache')
         path = guest.lab.write('other.xml', stock.text())
         guest.migrate(src, '--xml', path)

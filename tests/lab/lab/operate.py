@@ -92,3 +92,15 @@ def abort(tap, guest, to):
     tap.check(guest.state() == 'running', 'and runs', guest.state())
     check = guest.check()
     tap.check(check.good, f'its {check.files} files are right', check.text)
+
+
+def unplug(tap, guest):
+    """What the operators' page says for the way to another QEMU."""
+    host = guest.host
+    host.virsh('qemu-monitor-command', NAME, '--hmp', 'device_del pc0')
+    wait_until(lambda: 'pc0' not in host.virsh(
+        'qemu-monitor-command', NAME, '--hmp', 'info qtree'), 30,
+        'the device is gone')
+    host.virsh('qemu-monitor-command', NAME, '--hmp',
+               'migrate_set_capability skip-pagecache off')
+    tap.check(True, 'the device is unplugged')
