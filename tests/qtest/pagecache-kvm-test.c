@@ -7,8 +7,9 @@
  * A vCPU writes to pages of the cache before they are offered, after they were
  * proven, and all the time until the switchover; and to private pages.  All
  * bytes are known, so that both sides' memory is compared with what it must be.
- * Each case begins with the same as a plain migration: if that loses a page,
- * it is not this feature's fault, and the test says so and is skipped.
+ * Each case begins with the same as a plain migration.  There are KVMs whose
+ * ring can overflow: if the plain migration loses a page with the ring, it is
+ * not this feature's fault, and the test says so and is skipped.
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
@@ -116,7 +117,7 @@ static void expect_live(PcTest *t, uint32_t least)
     }
 }
 
-/* The number of a page that differs from what it must be, and how many do */
+/* How many pages differ from what they must be? */
 static unsigned wrong_pages(PcTest *t, QTestState *who, const char *name)
 {
     g_autofree uint8_t *page = g_malloc(PAGE);
@@ -141,7 +142,7 @@ static unsigned wrong_pages(PcTest *t, QTestState *who, const char *name)
 static unsigned migrate(const char *accel, bool skip)
 {
     PcTest *t = pct_new();
-    unsigned wrong, clears = 0, clears_before = 0;
+    unsigned wrong, clears, clears_before = 0;
     uint32_t value;
 
     start(t, accel);
@@ -257,10 +258,13 @@ static void test_log(const void *accel)
         return;
     }
     for (i = 0; i < runs; i++) {
-        if (migrate(accel, false)) {
-            g_test_skip("a plain migration loses pages under this KVM");
+        unsigned wrong = migrate(accel, false);
+
+        if (accel == ring && wrong) {
+            g_test_skip("a plain migration loses pages with this KVM's ring");
             return;
         }
+        g_assert_cmpuint(wrong, ==, 0);
         g_assert_cmpuint(migrate(accel, true), ==, 0);
     }
 }
