@@ -611,6 +611,72 @@ static void test_lose_kick(void)
     pct_free(t);
 }
 
+/* --- all together --- */
+
+static const char *all_src[] = {
+    "lose-hint:chance=5", "duplicate-hint:chance=10", "misplace-hint:chance=10",
+    "slow-map:chance=30", "busy-map:chance=5", "shuffle-offers:chance=50",
+    "late-offers:chance=40", "early-release:chance=5",
+    "release-in-flight:chance=10", "withhold-release:chance=50",
+    "extra-sync:chance=30", "delay-proof:chance=30:ms=20",
+    "delay-outcome:chance=30:ms=20", NULL
+};
+static const char *all_dst[] = {
+    "lose-offer:chance=10", "duplicate-offer:chance=10",
+    "delay-claim:chance=2:ms=10", "delay-copy:chance=2:ms=5",
+    "delay-channel:chance=1:ms=5", "corrupt-digest:chance=10",
+    "lose-report:chance=10", "late-report:chance=10:ms=20",
+    "duplicate-report:chance=10", "shuffle-reports:chance=50",
+    "corrupt-refill:chance=5", "read-error:chance=5", "short-read:chance=5",
+    "partial-read:chance=50", "slow-read:chance=20:ms=20",
+    "lose-kick:chance=20", NULL
+};
+
+static void arm_all(QTestState *who, const char **faults, unsigned seed)
+{
+    g_autofree char *sep = g_strdup_printf(":seed=%u,", seed);
+    g_autofree char *joined = g_strjoinv(sep, (char **)faults);
+    g_autofree char *all = g_strdup_printf("%s:seed=%u", joined, seed);
+
+    pct_arm(who, all);
+}
+
+static int64_t fired_in_all(QTestState *who, const char **faults)
+{
+    int64_t n = 0;
+
+    for (; *faults; faults++) {
+        g_auto(GStrv) name = g_strsplit(*faults, ":", 2);
+
+        n += pct_fired(who, name[0]);
+    }
+    return n;
+}
+
+/* While the guest writes to its cache, here and there */
+static void test_all(const void *opaque)
+{
+    unsigned seed = GPOINTER_TO_UINT(opaque), i;
+    PcTest *t = new_pair("", "");
+
+    migrate_set_capability(t->src, "multifd", seed % 2);
+    migrate_set_capability(t->dst, "multifd", seed % 2);
+    arm_all(t->src, all_src, seed);
+    arm_all(t->dst, all_dst, seed);
+    start(t);
+    for (i = 0; i < CACHE_PAGES; i += 40) {
+        pct_scribble(t, pct_cache_addr((i * 37 + seed) % CACHE_PAGES), 1);
+        if (i == 400 * (seed % 5)) {
+            migrate_set_parameter_int(t->src, "max-bandwidth", 4 * MiB);
+        }
+    }
+    pct_wait_figure(t->dst, "reported-pages", 1);
+    pct_finish(t);
+    g_assert_cmpint(fired_in_all(t->src, all_src), >=, 10);
+    g_assert_cmpint(fired_in_all(t->dst, all_dst), >=, 10);
+    pct_free(t);
+}
+
 /* --- faults that lose memory: the tests above can fail --- */
 
 typedef struct Break {
@@ -733,6 +799,12 @@ int main(int argc, char **argv)
     add("read-error", "read-error:every=3", test_read);
     add("short-read", "short-read:every=3", test_read);
     qtest_add_func("/pagecache/inject/lose-kick", test_lose_kick);
+
+    for (i = 1; i <= 4; i++) {
+        g_autofree char *name = g_strdup_printf("all/%d", i);
+
+        add(name, GINT_TO_POINTER(i), test_all);
+    }
 
     for (i = 0; i < ARRAY_SIZE(breaks); i++) {
         add(breaks[i].fault, &breaks[i], test_break);
