@@ -29,7 +29,7 @@ Suite = collections.namedtuple('Suite', 'name full timeout commands')
 SUITES = (
     Suite('style', False, 600, ['scripts/check-style']),
     Suite('docs', False, 60, ['tests/docs/test_docs.py']),
-    Suite('model', False, 900, ['tests/model/test_model.py']),
+    Suite('model', False, 1800, ['tests/model/test_model.py']),
     Suite('unit', False, 900, ['scripts/check-unit']),
     Suite('house', False, 900, ['scripts/check-house']),
     Suite('guest', False, 900, ['guest/linux/check']),
@@ -37,6 +37,7 @@ SUITES = (
     Suite('lab', False, 900, ['tests/lab/test_*.py']),
     Suite('torture', False, 1800, ['tests/lab/check_torture.py']),
     Suite('kvm', True, 3600, ['scripts/check-kvm']),
+    Suite('model-full', True, 1800, ['tests/model/full_*.py']),
     Suite('stream', True, 3600, ['scripts/check-stream']),
     Suite('qemu', True, 10800, ['scripts/check-qemu']),
     Suite('libvirt', True, 3600, ['scripts/check-libvirt']),

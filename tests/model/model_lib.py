@@ -25,9 +25,11 @@ MEGABYTES = 1800        # for each of two at a time
 SECONDS = 900
 DEPTH = 100000
 
-# finds: None, or what pan says of the violation that must be found
-Run = collections.namedtuple('Run', 'model name defines finds live',
-                             defaults=(None, False))
+# finds: None, or what pan says of the violation that must be found; pan: its
+# arguments: -a -f looks for cycles that fairness allows, -E takes states
+# without a successor for no error
+Run = collections.namedtuple('Run', 'model name defines finds pan',
+                             defaults=(None, ()))
 
 CUT_SHORT = re.compile(r'max search depth too small|Search not completed|'
                        r'hash-?compact|[Bb]it ?state|out of memory|'
@@ -54,10 +56,10 @@ def verify(run, folder, log):
     command(['spin', *defines, '-a', source], folder, log)
     command(['gcc', '-O1', '-w', '-DCOLLAPSE', f'-DMEMLIM={MEGABYTES}',
              '-DVECTORSZ=2048',
-             *(('-DNFAIR=4',) if run.live else ('-DSAFETY', '-DNOFAIR')),
+             *(('-DNFAIR=4',) if '-f' in run.pan else
+               ('-DSAFETY', '-DNOFAIR')),
              '-o', 'pan', 'pan.c'], folder, log)
-    said = command(['./pan', f'-m{DEPTH}', *(('-a', '-f') if run.live else ())],
-                   folder, log)
+    said = command(['./pan', f'-m{DEPTH}', *run.pan], folder, log)
     os.remove(os.path.join(folder, 'pan'))
     trail = os.path.exists(os.path.join(folder, source + '.trail'))
     if trail:

@@ -46,20 +46,81 @@ PROTOCOL_BUGS = {
     'COUNTED_WHILE_READING': (MAIN, STUCK),
 }
 
+DIRTY_LOG = (
+    ('KVM bitmap', ('KVM_BITMAP', 'TIMER')),
+    ('KVM bitmap without manual protect', ('KVM_NO_MANUAL', 'TIMER')),
+    ('KVM ring', ('KVM_RING', 'TIMER')),
+    ('TCG', ('TCG',)),
+)
+SAMPLED = 'ok_clean_is_sampled'
+DIRTY_LOG_BUGS = {
+    'SAMPLED_BEFORE_CLEAR': ('KVM_BITMAP', 'TIMER'),
+    'CLEARS_UNREPORTED': ('KVM_BITMAP', 'TIMER'),
+    'LOG_CLEARED_AFTER_SAMPLE': ('KVM_BITMAP', 'TIMER'),
+    'MARKS_BEFORE_WRITE': ('KVM_BITMAP', 'TIMER'),
+    'PUBLISHED_BEFORE_RESET': ('KVM_RING', 'TIMER'),
+    'TLB_NOT_RESET': ('TCG',),
+    'TCG_NO_AFTER_SYNC': ('TCG',),
+}
 
-def runs():
+WINS = 'ok_channel_wins'
+CLAIM_BUGS = {
+    'PLAIN_LOADS': (MAIN, WINS),
+    'COPY_END_PLAIN': (MAIN, WINS),
+    'DOES_NOT_WAIT': (MAIN, WINS),
+    'CLAIM_IN_TWO': (MAIN, WINS),
+    'COPY_BEGIN_IN_TWO': (MAIN, WINS),
+    'COPY_WITHOUT_CLAIM': (MAIN, WINS),
+    'ZERO_SKIPS_MEMSET': (MAIN, WINS),
+    'NO_BARRIER_IN_COPY': (('REVOKE',), 'ok_guest_wins'),
+    'NO_BARRIER_IN_REVOKE': (('REVOKE',), 'ok_guest_wins'),
+    'COPIERS_PLAIN_LOAD': (('REVOKE',), 'ok_refill_seen'),
+}
+
+
+def title(name):
+    return name.replace(', ', '-').replace(' ', '-')
+
+
+def protocol():
     for name, defines in PROTOCOL:
-        yield Run('protocol', name.replace(', ', '-').replace(' ', '-'),
-                  defines)
+        yield Run('protocol', title(name), defines)
     # Not a bug: reports count for pages in flight only, and then the channel
     # has not written the page.
     yield Run('protocol', 'digest-of-RAM', (*MULTIFD, 'BUG_DIGEST_OF_RAM'))
+    # No bug either, but for free pages
+    yield Run('protocol', 'no-revocation-without-free-hints',
+              ('BUG_END_DOES_NOT_REVOKE',))
     yield Run('protocol', 'switchover-happens', ('ORDERED', *MULTIFD),
-              live=True)
+              pan=('-a', '-f'))
     for bug, (defines, finds) in PROTOCOL_BUGS.items():
         yield Run('protocol', 'BUG_' + bug, (*defines, 'BUG_' + bug), finds)
     yield Run('protocol', 'BUG_NO_PATIENCE', ('ORDERED', 'BUG_NO_PATIENCE'),
-              'acceptance cycle', True)
+              'acceptance cycle', ('-a', '-f'))
+
+
+def dirty_log():
+    for name, defines in DIRTY_LOG:
+        yield Run('dirty-log', title(name), defines)
+    # QEMU's own, with this feature or without: see the document
+    yield Run('dirty-log', 'QEMU-under-TCG-with-auto-converge',
+              ('TCG', 'TIMER'), SAMPLED)
+    for bug, defines in DIRTY_LOG_BUGS.items():
+        yield Run('dirty-log', 'BUG_' + bug, (*defines, 'BUG_' + bug), SAMPLED)
+
+
+def claim():
+    yield Run('claim', 'a-page-and-its-copy', (), pan=('-E',))
+    yield Run('claim', 'END-and-copies', ('REVOKE',), pan=('-E',))
+    for bug, (defines, finds) in CLAIM_BUGS.items():
+        yield Run('claim', 'BUG_' + bug, (*defines, 'BUG_' + bug), finds,
+                  ('-E',))
+
+
+def runs():
+    yield from protocol()
+    yield from dirty_log()
+    yield from claim()
 
 
 def read(path):
@@ -91,7 +152,7 @@ def functions():
     tree = subprocess.run([os.path.join(TOP, 'scripts', 'fetch-qemu')],
                           stdout=subprocess.PIPE, text=True, check=True)
     for folder in ('migration', 'system', 'accel/kvm', 'accel/tcg',
-                   'include/exec'):
+                   'include/exec', 'include/qemu'):
         path = os.path.join(tree.stdout.strip(), folder)
         for name in sorted(os.listdir(path)):
             if name.endswith(('.c', '.h')):

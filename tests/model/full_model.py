@@ -1,0 +1,19 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""
+The protocol's model with more of everything: minutes, and 1.5 GB of memory.
+
+Prints TAP.
+"""
+
+from model_lib import Run, outcomes, report
+
+RUNS = (
+    Run('protocol', 'two-pages', ('PAGES=2', 'WRITES=1')),
+    Run('protocol', 'multifd-five-writes',
+        ('MULTIFD', 'ZERO_IN_PACKET', 'WRITES=5')),
+)
+
+if __name__ == '__main__':
+    report(outcomes(RUNS))
