@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Fuzzing target: frames and reports of skip-pagecache
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * The first byte of the input says what the rest is: a frame with its header,
+ * or a report.  What is refused has a message.  What is accepted is encoded
+ * to the very bytes it came from: there is one way to say each thing, and
+ * nothing is overlooked.
+ */
+#include "qemu/osdep.h"
+#include "pagecache-wire.h"
+#include "fuzz.h"
+
+/* Offers are checked against START, as it came last: by the input itself. */
+static PagecacheWireStart *small_start(void)
+{
+    PagecacheWireStart *start = pagecache_wire_start_new();
+    PagecacheWireDisk disks[] = {
+        { .id = 1, .sectors = 4096, .path = g_strdup("one") },
+        { .id = 7, .sectors = (1ULL << 54) - 1, .path = g_strdup("seven") },
+    };
+    PagecacheWireBlock blocks[] = {
+        { .id = 0, .npages = 100, .idstr = g_strdup("small") },
+        { .id = 1, .npages = 1ULL << 40, .idstr = g_strdup("large") },
+    };
+
+    start->page_bits = 12;
+    g_array_append_vals(start->disks, disks, G_N_ELEMENTS(disks));
+    g_array_append_vals(start->blocks, blocks, G_N_ELEMENTS(blocks));
+    return start;
+}
+
+static void same(const GByteArray *frame, const uint8_t *body, size_t len)
+{
+    g_assert_cmpmem(frame->data + PAGECACHE_WIRE_FRAME_HEADER,
+                    frame->len - PAGECACHE_WIRE_FRAME_HEADER, body, len);
+}
+
+static void start_body(const uint8_t *body, size_t len)
+{
+    g_autofree char *err = NULL;
+    g_autoptr(PagecacheWireStart) start =
+        pagecache_wire_decode_start(body, len, &err);
+    g_autoptr(GByteArray) again = NULL;
+
+    g_assert_true(!start == !!err);
+    if (start) {
+        again = pagecache_wire_encode_start(start);
+        same(again, body, len);
+    }
+}
+
+/* What the check lets through lies within its disk and its block. */
+static void check(const PagecacheWireStart *start,
+                  const PagecacheWireOffer *o)
+{
+    g_autofree char *err = NULL;
+    bool good = pagecache_wire_check_offer(start, o, &err);
+    guint i;
+
+    g_assert_true(good == !err);
+    if (!good) {
+        return;
+    }
+    g_assert_cmpint(o->npages, >, 0);
+    g_assert_cmpint(o->block, <, start->blocks->len);
+    g_assert_cmpint((unsigned __int128)o->page + o->npages <=
+                    g_array_index(start->blocks, PagecacheWireBlock,
+                                  o->block).npages, ==, true);
+    for (i = 0; i < start->disks->len; i++) {
+        const PagecacheWireDisk *d = &g_array_index(start->disks,
+                                                    PagecacheWireDisk, i);
+
+        if (d->id == o->disk) {
+            g_assert_true((unsigned __int128)o->sector +
+                          ((unsigned __int128)o->npages
+                           << (start->page_bits - 9)) <= d->sectors);
+            return;
+        }
+    }
+    g_assert_not_reached();
+}
+
+static void offers_body(const uint8_t *body, size_t len)
+{
+    g_autofree char *err = NULL;
+    g_autoptr(GArray) offers = pagecache_wire_decode_offers(body, len, &err);
+    g_autoptr(PagecacheWireStart) start = NULL;
+    g_autoptr(GByteArray) again = NULL;
+    guint i;
+
+    g_assert_true(!offers == !!err);
+    if (!offers) {
+        return;
+    }
+    again = pagecache_wire_encode_offers((PagecacheWireOffer *)offers->data,
+                                         offers->len);
+    same(again, body, len);
+    start = small_start();
+    for (i = 0; i < offers->len; i++) {
+        check(start, &g_array_index(offers, PagecacheWireOffer, i));
+    }
+}
+
+static void end_body(const uint8_t *body, size_t len)
+{
+    g_autofree char *err = NULL;
+    bool good = pagecache_wire_decode_end(body, len, &err);
+    g_autoptr(GByteArray) again = pagecache_wire_encode_end();
+
+    g_assert_true(good == !err);
+    if (good) {
+        same(again, body, len);
+    }
+}
+
+static void frame(const uint8_t *data, size_t size)
+{
+    g_autofree char *err = NULL;
+    uint32_t len;
+
+    if (size < PAGECACHE_WIRE_FRAME_HEADER) {
+        return;
+    }
+    if (!pagecache_wire_decode_header(data, data[0], &len, &err)) {
+        g_assert_nonnull(err);
+        return;
+    }
+    g_assert_cmpint(len, <=, PAGECACHE_WIRE_FRAME_MAX);
+    data += PAGECACHE_WIRE_FRAME_HEADER;
+    size -= PAGECACHE_WIRE_FRAME_HEADER;
+    /* The stream's end is somebody else's business. */
+    len = MIN(len, size);
+    switch (data[-PAGECACHE_WIRE_FRAME_HEADER]) {
+    case PAGECACHE_WIRE_START:
+        start_body(data, len);
+        break;
+    case PAGECACHE_WIRE_OFFERS:
+        offers_body(data, len);
+        break;
+    case PAGECACHE_WIRE_END:
+        end_body(data, len);
+        break;
+    }
+}
+
+static void report(const uint8_t *data, size_t size)
+{
+    g_autofree PagecacheReport *r = g_new(PagecacheReport, 1);
+    g_autofree char *err = NULL;
+    uint8_t again[PAGECACHE_REPORT_MAX];
+
+    /* So that uninitialised digests show */
+    memset(r, 0xa5, sizeof(*r));
+    if (!pagecache_wire_decode_report(data, size, r, &err)) {
+        g_assert_nonnull(err);
+        return;
+    }
+    g_assert_null(err);
+    g_assert_cmpmem(again, pagecache_wire_encode_report(r, again), data, size);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size && data[0]) {
+        frame(data + 1, size - 1);
+    } else if (size) {
+        report(data + 1, size - 1);
+    }
+    return 0;
+}
