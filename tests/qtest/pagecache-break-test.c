@@ -130,6 +130,65 @@ static void test_source_killed(void)
     pct_free(t);
 }
 
+/* Hands @t's source one end of a socket, as "fd:next"; returns the other. */
+static int next_channel(PcTest *t)
+{
+    int fds[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    qtest_qmp_fds_assert_success(t->src, fds, 1,
+        "{ 'execute': 'getfd', 'arguments': { 'fdname': 'next' } }");
+    close(fds[0]);
+    return fds[1];
+}
+
+/*
+ * Says "migrate" without listening, so that some of it arrives between the
+ * failure of the last migration and its cleanup.
+ */
+static bool insist(PcTest *t)
+{
+    bool accepted = false;
+    int i;
+
+    for (i = 0; i < 20; i++) {
+        qtest_qmp_send(t->src, "{ 'execute': 'migrate',"
+                       " 'arguments': { 'uri': 'fd:next' } }");
+    }
+    for (i = 0; i < 20; i++) {
+        g_autoptr(QDict) answer = qtest_qmp_receive(t->src);
+
+        accepted |= qdict_haskey(answer, "return");
+    }
+    return accepted;
+}
+
+/* A migration that begins at once when the last has failed is none too early */
+static void test_again_at_once(void)
+{
+    PcTest *t = pct_new_pair();
+    int i, last = -1;
+
+    pct_hint_cache(t);
+    for (i = 0; i < 100; i++) {
+        int next = next_channel(t);
+        bool accepted;
+
+        if (last >= 0) {
+            close(last);
+        }
+        do {
+            accepted = insist(t);
+        } while (!accepted);
+        last = next;
+    }
+    close(last);
+    pct_wait_failed(t->src);
+    qtest_quit(t->dst);
+    pct_migrate_again(t, NULL);
+    pct_free(t);
+}
+
 /* --- from host to host --- */
 
 static void test_a_b_a_c(void)
@@ -202,6 +261,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/break/destination-quits",
                    test_destination_quits);
     qtest_add_func("/pagecache/break/source-killed", test_source_killed);
+    qtest_add_func("/pagecache/break/again-at-once", test_again_at_once);
 
     qtest_add_func("/pagecache/hops/a-b-a-c", test_a_b_a_c);
     qtest_add_func("/pagecache/guest-ejects-a-device",
