@@ -315,7 +315,7 @@ static int do_check(struct control *control, bool drop)
 {
     uint64_t checked = 0, bad = 0, written = 0, ops[OPS] = { 0 };
     uint32_t failures = 0, late = 0;
-    double deadline = now() + CHECK_TIMEOUT;
+    double start = now(), deadline = start + CHECK_TIMEOUT;
     unsigned i, k, workers = 0;
 
     control->drop = drop;
@@ -343,9 +343,11 @@ static int do_check(struct control *control, bool drop)
             printf("%s\n", w->message);
         }
         if (w->epoch != control->epoch) {
-            printf("%s: %s\n", w->directory,
+            printf("%s: %s, epoch %u of %u, after %.2f s (from %.2f)\n",
+                   w->directory,
                    kill(w->pid, 0) ? "its writer has died"
-                                   : "its writer does not answer");
+                                   : "its writer does not answer",
+                   w->epoch, control->epoch, now() - start, start);
         }
     }
     printf("workers=%u late=%u checked=%" PRIu64 " bad=%" PRIu64

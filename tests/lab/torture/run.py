@@ -212,7 +212,7 @@ class Torture:
             return True
         except WrongBytes as error:
             self.books.counts['guest_errors'] += 1
-            self._trouble(plan, f'the guest: {error}')
+            self._trouble(plan, f'the guest: {error}\n{self._asked()}')
         except LabError as error:
             self._trouble(plan, f'{error}\n{traceback.format_exc()}')
         self._keep_logs(lab, plan)
@@ -273,6 +273,14 @@ class Torture:
         lab.target.resume()
         for lun in list(lab.target.luns):
             lab.discard(lun)
+
+    def _asked(self):
+        """What the guest, if it still answers, says of its own state."""
+        try:
+            return self.guest.sh('cat /proc/uptime; ps -o pid,stat,args | '
+                                 'grep "[t]orture"; dmesg | tail -n 20', 60)
+        except LabError as error:
+            return f'it does not answer: {error}'
 
     def _keep_logs(self, lab, plan):
         """Copies of what the QEMUs and the guest wrote."""
