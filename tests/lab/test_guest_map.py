@@ -477,6 +477,40 @@ def test_slow(tap, bench):
     bench.fill()
 
 
+def test_nobody(tap, bench):
+    """What tells where things are in RAM is for root alone."""
+    node = '/dev/virtio-pagecache'
+    bench.unload()
+    bench.sh(f'insmod /driver/{guest.MODULE} buffers=1 buffer_hints=1')
+
+    def as_nobody():
+        return bench.sh(f'maptool nobody {node}').strip()
+
+    mode = bench.sh(f'stat -c "%a %u %g" {node}').strip()
+    tap.check(mode == '600 0 0', "nobody: the device's node is root's", mode)
+    said = as_nobody()
+    tap.check(said == 'Permission denied', 'nobody: may not open it', said)
+    # nor if somebody is careless: the driver asks for itself
+    bench.sh(f'chmod 666 {node}')
+    said = as_nobody()
+    tap.check(said == 'Operation not permitted',
+              'nobody: may not open it even if the mode allows it', said)
+    # the same tool can open what is for everybody
+    said = bench.sh('maptool nobody /dev/null').strip()
+    tap.check(said == 'opened', 'nobody: may open what is allowed', said)
+    bench.sh(f'chmod 600 {node}')
+    bench.start_daemon()
+    caps = bench.sh('grep -E "^Cap(Prm|Eff|Bnd)" '
+                    '/proc/$(pidof virtio-pagecached)/status').split()
+    tap.comment(f'nobody: capabilities of the daemon: {" ".join(caps)}')
+    # bit 21 is CAP_SYS_ADMIN; the bounding set may be smaller
+    sets = [int(c, 16) for c in caps[1::2]]
+    tap.check(len(sets) == 3 and sets[0] == sets[1] == 1 << 21
+              and not sets[2] & ~(1 << 21),
+              'nobody: the daemon has CAP_SYS_ADMIN and no other capability',
+              caps)
+
+
 def begin_half(bench):
     """A slow collection that is half-way."""
     target = bench.begin()
@@ -584,7 +618,7 @@ def test(tap, version, bus):
     with contextlib.ExitStack() as stack:
         bench = Bench(version, bus, stack)
         for part in (test_cold, test_written, test_logical_volume, test_slow,
-                     test_goes_away):
+                     test_nobody, test_goes_away):
             part(tap, bench)
         trouble = bench.vm.kernel_trouble()
         tap.check(not trouble, 'nothing in the kernel log', trouble[:20])

@@ -14,12 +14,16 @@
  *   maptool clone FROM TO        a reflink, then every eighth page written
  *   maptool dm NAME DEV OFFSET SECTORS [DEV OFFSET SECTORS]...
  *                                make a linear device-mapper device
+ *   maptool nobody FILE          open a file as a user without privileges;
+ *                                prints "opened", or why not
  *
  * Linked statically.  Prints a line when it is done, or what went wrong.
  */
 #define _GNU_SOURCE
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/dm-ioctl.h>
 #include <linux/fs.h>
 #include <stdint.h>
@@ -245,6 +249,14 @@ static void make_dm(const char *name, int argc, char **argv)
     printf("dm-%u\n", minor(dmi->dev));
 }
 
+static void open_as_nobody(const char *name)
+{
+    if (setgroups(0, NULL) || setgid(65534) || setuid(65534)) {
+        err(1, "becoming nobody");
+    }
+    printf("%s\n", open(name, O_RDWR) < 0 ? strerror(errno) : "opened");
+}
+
 int main(int argc, char **argv)
 {
     if (argc >= 3 && !strcmp(argv[1], "map")) {
@@ -257,6 +269,8 @@ int main(int argc, char **argv)
         stay(pages);
     } else if (argc >= 6 && !strcmp(argv[1], "dm")) {
         make_dm(argv[2], argc - 3, argv + 3);
+    } else if (argc == 3 && !strcmp(argv[1], "nobody")) {
+        open_as_nobody(argv[2]);
     } else if (argc == 4 && !strcmp(argv[1], "clone")) {
         clone_file(argv[2], argv[3]);
     } else if (argc == 4) {
