@@ -24,6 +24,9 @@ check-full:             ## the same and the slow ones, QEMU's own among them
 torture:                ## random migrations and faults (MINUTES=30 SEED=1 ARGS=...)
 	@scripts/torture $(ARGS)
 
+check-sanitize:         ## threads under TSan, qtests under ASan and UBSan
+	@scripts/check sanitize
+
 fuzz:                   ## libFuzzer on what others send (MINUTES=10)
 	@scripts/fuzz $(ARGS)
 
@@ -36,4 +39,4 @@ mbox:                   ## the series for qemu-devel as build/series.mbox
 clean:                  ## remove everything that was made
 	@scripts/clean
 
-.PHONY: help build demo check model check-full check-libvirt fuzz torture mbox clean
+.PHONY: help build demo check model check-full check-libvirt check-sanitize fuzz torture mbox clean

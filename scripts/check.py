@@ -41,6 +41,7 @@ SUITES = (
     Suite('stream', True, 3600, ['scripts/check-stream']),
     Suite('qemu', True, 10800, ['scripts/check-qemu']),
     Suite('libvirt', True, 3600, ['scripts/check-libvirt']),
+    Suite('sanitize', True, 10800, ['scripts/check-sanitize']),
     Suite('lab-full', True, 3600, ['tests/lab/full_*.py']),
 )
 
