@@ -21,6 +21,7 @@ FAULTS = 'docs/devel/migration/skip-pagecache-faults.rst'
 GUIDE = 'docs/system/skip-pagecache.rst'
 DESIGN = 'docs/devel/migration/skip-pagecache.rst'
 WIRE = 'docs/devel/migration/skip-pagecache-wire.rst'
+SECURITY = 'docs/devel/migration/skip-pagecache-security.rst'
 HAZARDS = 'docs/devel/migration/skip-pagecache-tests.rst'
 HEADER = 'migration/pagecache-wire.h'
 
@@ -220,6 +221,17 @@ def tests_of_failures():
             if not named_tests.find(row, known)[0]]
 
 
+def tests_of_claims():
+    """What is said of hostile guests, users, tenants, peers: the same."""
+    known = named_tests.sources()
+    page = read(SECURITY)
+    titles = re.findall(r'^(A hostile .*)\n-+$', page, re.M)
+    assert len(titles) == 4, titles
+    return [row.split('\n')[0] for title in titles
+            for row in named_tests.rows(page, title)
+            if not named_tests.find(row, known)[0]]
+
+
 def qtests_listed():
     """Each qtest of ours stands in the list of hazards."""
     return named_tests.unlisted(read(HAZARDS))
@@ -233,7 +245,8 @@ def hazards_files():
 def main():
     tests = (figures, properties, reasons, numbers, frames, statuses,
              section, claims, faults, limits, links, tests_named,
-             tests_of_failures, qtests_listed, hazards_files)
+             tests_of_failures, tests_of_claims, qtests_listed,
+             hazards_files)
     bad = 0
     print(f'1..{len(tests)}')
     for number, test in enumerate(tests, 1):

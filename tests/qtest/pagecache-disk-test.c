@@ -10,7 +10,8 @@
 
 #include "qemu/osdep.h"
 #include "qobject/qdict.h"
-#include "pagecache-test-lib.h"
+#include "qobject/qjson.h"
+#include "pagecache-test-proxy.h"
 #include "../unit/test-pagecache-tgtd.h"
 
 #define UUID    "7d1c9a42-58c5-4c3e-9c56-0c3e2b8d6a11"
@@ -170,6 +171,62 @@ static void test_iscsi_chap(void)
         TGTD_TARGET ",file.lun=1,file.user=anna,file.password-secret=secret0,"
         "file.header-digest=crc32c-none" DEVICE, tgt.port);
     check_read(t, args, 0, "iscsi");
+    iscsi_free(t);
+}
+
+/*
+ * The password has changed since the guest's disks were opened: the reader is
+ * not let in, and the migration is a plain one.  Nobody is told the password
+ * that was tried.
+ */
+static void test_iscsi_chap_changed(void)
+{
+    static const char password[] = "password-1";
+    PcTest *t = iscsi_new();
+    g_autofree char *args = NULL;
+    g_autoptr(GByteArray) sent = NULL;
+    QDict *disk, *info;
+    g_autoptr(GString) text = NULL;
+    PctProxy *p;
+
+    if (!t) {
+        return;
+    }
+    bind_user("anna", password);
+    args = g_strdup_printf(
+        "-object secret,id=secret0,data=%s "
+        "-blockdev raw,node-name=disk0,file.driver=iscsi,"
+        "file.transport=tcp,file.portal=127.0.0.1:%d,file.target="
+        TGTD_TARGET ",file.lun=1,file.user=anna,"
+        "file.password-secret=secret0" DEVICE, password, tgt.port);
+    start_both(t, args);
+    g_assert_true(tgtadm(&tgt, "--op unbind --mode account --tid 1 "
+                         "--user anna"));
+    g_assert_true(tgtadm(&tgt, "--op delete --mode account --user anna"));
+    g_assert_true(tgtadm(&tgt, "--op new --mode account --user anna "
+                         "--password password-2"));
+    g_assert_true(tgtadm(&tgt, "--op bind --mode account --tid 1 "
+                         "--user anna"));
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "unavailable-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    disk = pct_disk_info(t->dst);
+    pct_assert_contains(qdict_get_str(disk, "error"), "login: ");
+    g_assert_cmpint(qdict_get_int(disk, "bytes-read"), ==, 0);
+    qobject_unref(disk);
+    info = pct_info(t->dst);
+    text = qobject_to_json(QOBJECT(info));
+    g_assert_null(strstr(text->str, password));
+    qobject_unref(info);
+    sent = pct_proxy_recorded(p);
+    g_assert_cmpuint(sent->len, >, CACHE_SIZE);
+    g_assert_null(memmem(sent->data, sent->len, password, strlen(password)));
+    pct_proxy_free(p);
     iscsi_free(t);
 }
 
@@ -409,6 +466,8 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/disk/iscsi/vm-name", test_iscsi_vm_name);
     qtest_add_func("/pagecache/disk/iscsi/initiator", test_iscsi_initiator);
     qtest_add_func("/pagecache/disk/iscsi/chap", test_iscsi_chap);
+    qtest_add_func("/pagecache/disk/iscsi/chap-changed",
+                   test_iscsi_chap_changed);
     qtest_add_func("/pagecache/disk/iscsi/offset", test_iscsi_offset);
     qtest_add_func("/pagecache/disk/iscsi/blocks-of-4k", test_iscsi_blocks);
     qtest_add_func("/pagecache/disk/iscsi/hangs", test_iscsi_hangs);
