@@ -134,6 +134,8 @@ static int64_t reads(Run *r)
 static void reach_offered(Run *r)
 {
     pct_migrate_slowly(r->t);
+    /* it has loaded START, and has a reader */
+    pct_wait_figure(r->t->dst, "offered-pages", 0);
     for (; r->before < TRIES; r->before++) {
         int64_t n;
 

@@ -392,10 +392,12 @@ void pct_wait_figure(QTestState *who, const char *name, int64_t least)
 
 QDict *pct_disk_info(QTestState *who)
 {
-    QDict *info = pct_info(who);
-    QList *disks = qdict_get_qlist(info, "disks");
-    QDict *disk = qobject_to(QDict, qlist_peek(disks));
+    QDict *info = pct_info(who), *disk;
+    QList *disks;
 
+    g_assert_nonnull(info);
+    disks = qdict_get_qlist(info, "disks");
+    disk = qobject_to(QDict, qlist_peek(disks));
     g_assert_nonnull(disk);
     qobject_ref(disk);
     qobject_unref(info);
