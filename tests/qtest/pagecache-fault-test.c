@@ -173,20 +173,14 @@ static void test_zeros(void)
 static PcTest *pair_with_errors(const char *where)
 {
     PcTest *t;
-    g_autofree char *image = NULL, *command = NULL, *dst = NULL;
-    int status;
+    g_autofree char *image = NULL, *dst = NULL;
 
     if (!have_qemu_img()) {
         g_test_skip("QTEST_QEMU_IMG not set or qemu-img missing");
         return NULL;
     }
     t = pct_new();
-    image = pct_path(t, "disk.qcow2");
-    command = g_strdup_printf("%s convert -f raw -O qcow2 %s %s",
-                              getenv("QTEST_QEMU_IMG"), t->disk, image);
-    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, &status,
-                                            NULL));
-    g_assert_cmpint(status, ==, 0);
+    image = pct_qcow2(t);
     dst = g_strdup_printf(
         "-blockdev qcow2,node-name=disk0,file.driver=blkdebug,"
         "file.image.driver=file,file.image.filename=%s,"

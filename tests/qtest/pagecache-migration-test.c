@@ -240,32 +240,17 @@ static void test_raw_with_offset(void)
     pct_free(t);
 }
 
-static bool convert_to_qcow2(PcTest *t, const char *to)
-{
-    g_autofree char *command = g_strdup_printf("%s convert -f raw -O qcow2 %s "
-                                               "%s", getenv("QTEST_QEMU_IMG"),
-                                               t->disk, to);
-    int status;
-
-    return g_spawn_command_line_sync(command, NULL, NULL, &status, NULL) &&
-           status == 0;
-}
-
 static void test_qcow2(void)
 {
     PcTest *t;
-    g_autofree char *image = NULL, *args = NULL;
+    g_autofree char *args = NULL;
 
     if (!have_qemu_img()) {
         g_test_skip("QTEST_QEMU_IMG not set or qemu-img missing");
         return;
     }
     t = pct_new();
-    image = pct_path(t, "disk.qcow2");
-    g_assert_true(convert_to_qcow2(t, image));
-    args = g_strdup_printf(
-        "-blockdev qcow2,node-name=disk0,file.driver=file,file.filename=%s "
-        "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5", image);
+    args = pct_qcow2_args(t);
     pair_with(t, args);
     migrate_cache(t);
     check_reader(t, "block", DISK_PATH);

@@ -422,24 +422,14 @@ static void test_background_snapshot(void)
 static void test_savevm(void)
 {
     PcTest *t;
-    g_autofree char *image = NULL, *args = NULL, *command = NULL;
-    g_autofree char *out = NULL;
-    int status;
+    g_autofree char *args = NULL, *out = NULL;
 
     if (!have_qemu_img()) {
         g_test_skip("QTEST_QEMU_IMG not set or qemu-img missing");
         return;
     }
     t = pct_new();
-    image = pct_path(t, "disk.qcow2");
-    command = g_strdup_printf("%s convert -f raw -O qcow2 %s %s",
-                              getenv("QTEST_QEMU_IMG"), t->disk, image);
-    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, &status,
-                                            NULL));
-    g_assert_cmpint(status, ==, 0);
-    args = g_strdup_printf(
-        "-blockdev qcow2,node-name=disk0,file.driver=file,file.filename=%s "
-        "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5", image);
+    args = pct_qcow2_args(t);
     pct_start_src(t, args);
     migrate_set_capability(t->src, "skip-pagecache", true);
     pct_hint_cache(t);

@@ -155,6 +155,29 @@ char *pct_disk_args(PcTest *t)
     return g_strdup_printf(DISK_ARGS, t->disk);
 }
 
+char *pct_qcow2(PcTest *t)
+{
+    char *image = pct_path(t, "disk.qcow2");
+    g_autofree char *command = g_strdup_printf(
+        "%s convert -f raw -O qcow2 %s %s", getenv("QTEST_QEMU_IMG"), t->disk,
+        image);
+    int status;
+
+    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, &status,
+                                            NULL));
+    g_assert_cmpint(status, ==, 0);
+    return image;
+}
+
+char *pct_qcow2_args(PcTest *t)
+{
+    g_autofree char *image = pct_qcow2(t);
+
+    return g_strdup_printf(
+        "-blockdev qcow2,node-name=disk0,file.driver=file,file.filename=%s "
+        "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5", image);
+}
+
 PcTest *pct_new(void)
 {
     PcTest *t = g_new0(PcTest, 1);

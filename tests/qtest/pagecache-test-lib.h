@@ -74,6 +74,12 @@ void pct_free(PcTest *t);
 char *pct_path(PcTest *t, const char *name);
 /* DISK_ARGS with the test's image; g_free() it */
 char *pct_disk_args(PcTest *t);
+/*
+ * The test's image as qcow2, made by qemu-img (have_qemu_img()), and that as
+ * the guest's disk.  g_free() both.
+ */
+char *pct_qcow2(PcTest *t);
+char *pct_qcow2_args(PcTest *t);
 
 /*
  * Start a QEMU with @args (NULL: pct_disk_args()).  The source runs and its

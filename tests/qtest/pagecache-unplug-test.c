@@ -66,23 +66,14 @@ static PcTest *file_pair(const char *more)
 static PcTest *qcow2_pair(const char *more)
 {
     PcTest *t;
-    g_autofree char *image = NULL, *command = NULL, *args = NULL;
-    int status;
+    g_autofree char *args = NULL;
 
     if (!have_qemu_img()) {
         g_test_skip("QTEST_QEMU_IMG not set or qemu-img missing");
         return NULL;
     }
     t = pct_new();
-    image = pct_path(t, "disk.qcow2");
-    command = g_strdup_printf("%s convert -f raw -O qcow2 %s %s",
-                              getenv("QTEST_QEMU_IMG"), t->disk, image);
-    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, &status,
-                                            NULL));
-    g_assert_cmpint(status, ==, 0);
-    args = g_strdup_printf(
-        "-blockdev qcow2,node-name=disk0,file.driver=file,file.filename=%s "
-        "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5", image);
+    args = pct_qcow2_args(t);
     return pair_new(t, args, more);
 }
 
