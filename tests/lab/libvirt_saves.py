@@ -21,14 +21,7 @@ IMAGE = '/var/lib/libvirt/vm1.saved'
 def judge(tap, guest, name):
     """Whole, and nothing was left out."""
     guest.at(guest.host)
-    check = guest.check()
-    tap.check(check.good, f'{name}: {check.files} files are right',
-              check.text)
-    tap.check(check.disk_bytes == 0, f'{name}: no byte is read from the disk',
-              f'{check.disk_bytes} bytes')
-    trouble = guest.kernel_trouble()
-    tap.check(not trouble, f"{name}: the guest's kernel log is clean",
-              '\n'.join(trouble))
+    operate.whole(tap, guest, name)
 
 
 def saved(tap, guest, name, domain):

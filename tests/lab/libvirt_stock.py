@@ -78,14 +78,7 @@ def main():
                   'the guest runs on the unpatched QEMU')
         emulator = src.virsh('dumpxml', NAME)
         tap.check(STOCK in emulator, 'which it is', emulator)
-        check = guest.check()
-        tap.check(check.good, f'its {check.files} files are right',
-                  check.text)
-        tap.check(check.disk_bytes == 0, 'no byte is read from the disk',
-                  f'{check.disk_bytes} bytes')
-        trouble = guest.kernel_trouble()
-        tap.check(not trouble, "the guest's kernel log is clean",
-                  '\n'.join(trouble))
+        operate.whole(tap, guest, 'there')
         # and back, to a QEMU that has it: off means off
         ours = copy.deepcopy(guest.domain).without('skip-pagecache=',
                                                    'virtio-pagecache')

@@ -36,12 +36,8 @@ def pair(name, change=None, rates=(1, 2.5), chap=None, before=None, **options):
         guest.at(None)
 
 
-def judge(tap, guest, name, refilled=True):
-    """The guest is whole where it is, and its cache came as it should."""
-    stats = guest.statistics()
-    tap.check(bool(stats['refill-bytes']) == refilled,
-              f'{name}: page cache {"came" if refilled else "did not come"} '
-              'from the LUN', f'{stats}')
+def whole(tap, guest, name):
+    """The guest's files, cache and kernel are as they should be."""
     check = guest.check()
     tap.check(check.good, f'{name}: {check.files} files are right',
               check.text)
@@ -50,7 +46,15 @@ def judge(tap, guest, name, refilled=True):
     trouble = guest.kernel_trouble()
     tap.check(not trouble, f"{name}: the guest's kernel log is clean",
               '\n'.join(trouble))
-    return stats
+
+
+def judge(tap, guest, name, refilled=True):
+    """The guest is whole where it is, and its cache came as it should."""
+    stats = guest.statistics()
+    tap.check(bool(stats['refill-bytes']) == refilled,
+              f'{name}: page cache {"came" if refilled else "did not come"} '
+              'from the LUN', f'{stats}')
+    whole(tap, guest, name)
 
 
 def move(tap, guest, to, name, *options, refilled=True):
