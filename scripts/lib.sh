@@ -212,6 +212,15 @@ manifest_files() (
     fi
 )
 
+# our_qtests: ninja's names of the qtests that we lay in, one a line
+our_qtests() {
+    local tests
+    tests=$(manifest_files laid-in |
+            sed -n 's|^\(tests/qtest/.*-test\)\.c$|\1|p')
+    [ -n "$tests" ] || die "the manifest has no tests/qtest/*-test.c"
+    echo "$tests"
+}
+
 # patch_names: the series without comments
 patch_names() {
     sed 's/#.*//; s/[[:space:]]*$//; /^$/d' "$PATCHES/series"
