@@ -34,7 +34,7 @@ def commands():
     return re.findall(r'^ +(src|dst|vm1)# (.+)$', section, re.M)
 
 
-def walk(tap, guest, hosts):
+def walk(tap, guest, hosts, options):
     by_name = {host.name: host for host in hosts}
     booted = False
     said = {}
@@ -43,7 +43,7 @@ def walk(tap, guest, hosts):
         if where == NAME:
             if not booted:
                 guest.shell.wait_ready(120)
-                guest.sh(f'mkdir -p {MOUNT}; mount -o noatime /dev/vda '
+                guest.sh(f'mkdir -p {MOUNT}; mount -o {options} /dev/vda '
                          f'{MOUNT}')
                 booted = True
             guest.sh(IN_THE_GUEST[command])
@@ -75,7 +75,8 @@ def main():
         domain = Domain(linux, lab.machine(linux, [], [image.list]).initrd,
                         lab.lun(image.image), operate.RAM)
         lab.write('vm1.xml', domain.text())
-        said = walk(tap, Guest(lab, domain, hosts[0]), hosts)
+        said = walk(tap, Guest(lab, domain, hosts[0]), hosts,
+                    image.mount_options)
         tap.check(any(re.search(r'skip-pagecache: *on', text)
                       for text in said.values()), 'the flag is shown')
         tap.check(any('from storage' in text or 'refill' in text

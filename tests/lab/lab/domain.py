@@ -119,6 +119,13 @@ class Domain:
         initiator = _sub(source, 'initiator')
         _sub(initiator, 'iqn', name=f'{IQN}:{NAME}')
 
+    def set_block(self, path):
+        """The disk is a block device of the hosts' kernels instead."""
+        disk = self.root.find('devices/disk')
+        disk.set('type', 'block')
+        disk.remove(disk.find('source'))
+        _sub(disk, 'source', dev=path)
+
     def set_auth(self, user):
         """The LUN wants CHAP; libvirt knows the secret as SECRET."""
         auth = _sub(self.root.find('devices/disk/source'), 'auth',
@@ -175,7 +182,8 @@ class Guest:
                                                  self.domain.text()))
         self.shell.wait_ready(120)
         self.sh('echo 1024 >/sys/block/vda/queue/read_ahead_kb; mkdir -p '
-                f'{MOUNT}; mount -t {disk.fs} -o noatime /dev/vda {MOUNT}')
+                f'{MOUNT}; mount -t {disk.fs} -o {disk.mount_options} '
+                f'/dev/vda {MOUNT}')
         self.sh(DRIVER)
         self.sh(f'labtool fill {LIST} {MOUNT} && sync', 300)
 
@@ -215,11 +223,19 @@ class Guest:
 
     def check(self):
         """Checksums of all files, read in the guest; a scenario.Check."""
+        self._trace_reads('on')
         before = self.disk_bytes_read()
         text = self.sh(f'labtool check {LIST} {MOUNT}', 300)
+        disk_bytes = self.disk_bytes_read() - before
+        self._trace_reads('off')
         found = values(text)
-        return Check(int(found['files']), int(found['bad']),
-                     self.disk_bytes_read() - before, text)
+        if disk_bytes:
+            text += self.host.qemu_log(NAME)[-2000:]    # which sectors
+        return Check(int(found['files']), int(found['bad']), disk_bytes, text)
+
+    def _trace_reads(self, state):
+        self.host.virsh('qemu-monitor-command', NAME, '--hmp',
+                        f'trace-event virtio_blk_handle_read {state}')
 
     def kernel_trouble(self):
         return [line.strip() for line in self.sh('dmesg').splitlines()

@@ -42,7 +42,7 @@ def whole(tap, guest, name):
     tap.check(check.good, f'{name}: {check.files} files are right',
               check.text)
     tap.check(check.disk_bytes == 0, f'{name}: no byte is read from the disk',
-              f'{check.disk_bytes} bytes')
+              f'{check.disk_bytes} bytes\n{check.text}')
     trouble = guest.kernel_trouble()
     tap.check(not trouble, f"{name}: the guest's kernel log is clean",
               '\n'.join(trouble))

@@ -27,12 +27,13 @@ def values(text):
     return {k: float(v) for k, v in re.findall(r'(\w+)=([\d.]+)', text)}
 
 
-def mount(vm, disk, index=0, readahead=1024, options='noatime'):
+def mount(vm, disk, index=0, readahead=1024, options=None):
     """Mount a disk of the guest; readahead in KiB."""
     device = vm.device_name(index)
     where = f'{MOUNT}{index or ""}'
     vm.sh(f'echo {readahead} >/sys/block/{device[5:]}/queue/read_ahead_kb')
-    vm.sh(f'mkdir -p {where} && mount -t {disk.fs} -o {options} '
+    vm.sh(f'mkdir -p {where} && mount -t {disk.fs} '
+          f'-o {options or disk.mount_options} '
           f'{disk.mount_point_device(device)} {where}')
 
 
@@ -180,7 +181,7 @@ def hand_over(lab, source, destination):
     lab.drop(source)
 
 
-def boot(lab, host, machine, disk, driver=True, mount_options='noatime',
+def boot(lab, host, machine, disk, driver=True, mount_options=None,
          progress=None):
     """A freshly booted guest with its disk mounted and its cache filled."""
     vm = lab.vm(host, machine)
