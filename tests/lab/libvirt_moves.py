@@ -4,19 +4,21 @@
 """
 A guest with the flag in its XML moves between two libvirt hosts.
 
-multifd, a target that dies, daemons that are restarted, hot-plug, postcopy,
-CHAP, and what virsh domjobinfo tells meanwhile.
+multifd, a target that dies, daemons that are restarted, hot-plug, block
+devices, postcopy, CHAP, and what virsh domjobinfo tells meanwhile.
 """
 
 import contextlib
 import time
 import xml.etree.ElementTree as ET
 
-from lab import operate
+from lab import disk, operate
 from lab.domain import NAME, SECRET, blocks
+from lab.files import loop_device
 from lab.libvirt import table
+from lab.paths import LabError
 from lab.procs import wait_until
-from lab.tap import Tap
+from lab.tap import Skipped, Tap
 from lab.vm import need_qemu
 
 CHAP = ('operator', 'a-secret-word')
@@ -120,6 +122,20 @@ def machine_pc(tap):
         operate.unplug(tap, guest)
 
 
+def block_device(tap):
+    """<disk type='block'>: a LUN that the hosts' kernels have attached."""
+    image = disk.get(operate.CACHE).image
+    with contextlib.ExitStack() as stack:
+        try:
+            path = stack.enter_context(loop_device(image))
+        except LabError as error:
+            raise Skipped(error) from error
+        guest, (src, dst) = stack.enter_context(operate.pair(
+            'libvirt-block', lambda domain: domain.set_block(path)))
+        operate.move(tap, guest, dst, 'there')
+        operate.move(tap, guest, src, 'and back', '--p2p')
+
+
 def postcopy(tap):
     with operate.pair('libvirt-postcopy') as (guest, (src, dst)):
         job = src.begin('migrate', '--live', '--postcopy', '--bandwidth', '8',
@@ -213,6 +229,7 @@ def main():
                        ('the target dies', target_dies),
                        ('daemons are restarted', daemon_restart),
                        ('hot-plug', hot_plug), ('machine pc', machine_pc),
+                       ("<disk type='block'>", block_device),
                        ('--postcopy', postcopy),
                        ('CHAP', chap), ('domjobinfo', job_info)):
         with tap.part(name):

@@ -2,10 +2,12 @@
 # Copyright (c) 2026 The skip-pagecache authors
 """Copying sparse files, and files in memory that vanish with us."""
 
+import contextlib
 import os
 import re
+import subprocess
 
-from .paths import LabError
+from .paths import LabError, need_tool
 
 
 def copy_data(source, target, offset=0):
@@ -63,3 +65,23 @@ class MemoryFile:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+@contextlib.contextmanager
+def loop_device(source):
+    """A block device of this machine's kernel with a copy of a file on it."""
+    losetup = need_tool('losetup', 'mount')
+    file = MemoryFile(source)
+    try:
+        done = subprocess.run([losetup, '--find', '--show', file.path],
+                              text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False)
+        if done.returncode != 0:
+            raise LabError(f'no loop device: {done.stdout.strip()}')
+        try:
+            yield done.stdout.strip()
+        finally:
+            subprocess.run([losetup, '--detach', done.stdout.strip()],
+                           check=False)
+    finally:
+        file.close()
