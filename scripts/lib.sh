@@ -156,6 +156,26 @@ private_apt() {
         "${APT[@]}" -o APT::Update::Error-Mode=any update
 }
 
+# source_package NAME SUITE VERSION DIR HINT: the newest of Debian's source
+# packages whose version matches the glob, its patches applied, in DIR; HINT
+# says what to do if there is none
+source_package() {
+    local name=$1 suite=$2 version=$3 dir=$4 hint=$5 log dsc
+    log=$BUILD/download/$name.log
+    private_apt "$name" deb-src "$suite"
+    mkdir -p "$BUILD/download"
+    (cd "$BUILD/download" &&
+        run_logged "$log" "the source of $name did not come; $hint" \
+            "${APT[@]}" source --download-only "$name")
+    dsc=$(find "$BUILD/download" -name "${name}_$version.dsc" | sort -V |
+          tail -n 1)
+    [ -n "$dsc" ] || die "$suite has no $name $version; $hint"
+    rm -rf "$dir" "$dir.part"
+    run_logged "$log" "unpacking $dsc failed" \
+        dpkg-source --no-check -x "$dsc" "$dir.part"
+    mv "$dir.part" "$dir"
+}
+
 # meson_tools: QEMU wants meson >= 1.5; an older system gets its backport,
 # unpacked in build/tools
 meson_tools() {
