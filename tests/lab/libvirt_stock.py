@@ -10,6 +10,7 @@ guest can leave for it.
 
 import copy
 import os
+import re
 import subprocess
 import sys
 
@@ -31,15 +32,15 @@ def need_stock():
         raise LabError('the unpatched QEMU could not be built')
 
 
-def refused(tap, guest, to, name, domain, *texts):
-    """Migrating to that XML fails with these texts, and costs nothing."""
+def refused(tap, guest, to, name, domain, pattern):
+    """Migrating to that XML fails with such a message, and costs nothing."""
     path = guest.lab.write('other.xml', domain.text())
     said = ''
     try:
         guest.host.virsh('migrate', '--live', '--xml', path, NAME, to.uri)
     except VirshError as error:
         said = str(error)
-    tap.check(all(text in said for text in texts), f'{name}: it is refused '
+    tap.check(re.search(pattern, said), f'{name}: it is refused '
               'with the reason', said or 'it was not refused')
     tap.comment(said)
     tap.check(guest.host.running() == [NAME] and to.running() == [],
@@ -68,7 +69,8 @@ def main():
                 "Property 'migration.skip-pagecache' not found")
         refused(tap, guest, dst, 'the flag is not in its XML',
                 copy.deepcopy(guest.domain).without('skip-pagecache='),
-                'off at the destination')
+                # whichever side virsh asks first
+                'off at the destination|on at the source and off here')
         operate.move(tap, guest, dst, 'after these, to the right one')
         operate.unplug(tap, guest)
         stock.without('skip-pagecache=', 'virtio-pagecache')

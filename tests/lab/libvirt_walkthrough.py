@@ -39,7 +39,7 @@ def walk(tap, guest, hosts, options):
     booted = False
     said = {}
     for where, command in commands():
-        name = f'{where}# {command}'
+        name = f'{where}: {command}'
         if where == NAME:
             if not booted:
                 guest.shell.wait_ready(120)
