@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
 #include "qemu/bswap.h"
+#include "qemu/units.h"
 #include "migration/migration-qmp.h"
 #include "migration/migration-util.h"
 #include "qobject/qdict.h"
@@ -21,17 +22,43 @@ static char *machine(const char *args)
                            "addr=0x%x %s", GUEST_RAM_MIB, GUEST_SLOT, args);
 }
 
+/* Memory for messages: what a driver has besides its queues */
+static void alloc_buffers(PcGuest *g)
+{
+    g->msg = guest_alloc(&g->alloc, GUEST_MSG_SIZE);
+    g->req = guest_alloc(&g->alloc, 4096);
+}
+
 PcGuest *pcguest_new(const char *args)
 {
     PcGuest *g = g_new0(PcGuest, 1);
     g_autofree char *cmdline = machine(args);
 
     g->qts = qtest_init(cmdline);
+    g->slot = GUEST_SLOT;
     pc_alloc_init(&g->alloc, g->qts, ALLOC_NO_FLAGS);
     g->bus = qpci_new_pc(g->qts, &g->alloc);
-    g->msg = guest_alloc(&g->alloc, GUEST_MSG_SIZE);
-    g->req = guest_alloc(&g->alloc, 4096);
+    alloc_buffers(g);
     return g;
+}
+
+PcGuest *pcguest_second(PcGuest *first, unsigned slot, uint64_t memory)
+{
+    PcGuest *g = g_new0(PcGuest, 1);
+
+    g->qts = first->qts;
+    g->bus = first->bus;
+    g->slot = slot;
+    alloc_init(&g->alloc, ALLOC_NO_FLAGS, memory, memory + 4 * MiB, 4096);
+    alloc_buffers(g);
+    return g;
+}
+
+void pcguest_free_second(PcGuest *g)
+{
+    pcguest_remove(g);
+    alloc_destroy(&g->alloc);
+    g_free(g);
 }
 
 QTestState *pcguest_incoming(const char *args, const char *uri)
@@ -48,6 +75,7 @@ PcGuest *pcguest_arrived(PcGuest *from, QTestState *to)
     QVirtQueuePCI *vq;
 
     g->qts = to;
+    g->slot = from->slot;
     g->msg = from->msg;
     g->req = from->req;
     pc_alloc_init(&g->alloc, to, ALLOC_NO_FLAGS);
@@ -104,7 +132,12 @@ static QVirtQueue *setup_queue(PcGuest *g, uint16_t index)
 
 void pcguest_probe(PcGuest *g)
 {
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(GUEST_SLOT, 0) };
+    pcguest_probe_with(g, 0);
+}
+
+void pcguest_probe_with(PcGuest *g, uint64_t features)
+{
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(g->slot, 0) };
     QVirtioDevice *vdev;
 
     if (!g->dev) {
@@ -119,7 +152,7 @@ void pcguest_probe(PcGuest *g)
     free_queue(&g->ctrl);
     free_queue(&g->hint);
     qvirtio_pci_set_msix_configuration_vector(g->dev, &g->alloc, 0);
-    qvirtio_set_features(vdev, 1ull << VIRTIO_F_VERSION_1);
+    qvirtio_set_features(vdev, 1ull << VIRTIO_F_VERSION_1 | features);
     g->ctrl = setup_queue(g, VIRTIO_PAGECACHE_VQ_CTRL);
     g->hint = setup_queue(g, VIRTIO_PAGECACHE_VQ_HINT);
     qvirtio_set_driver_ok(vdev);

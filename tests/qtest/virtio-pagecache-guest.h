@@ -25,6 +25,7 @@
 typedef struct PcGuest {
     QTestState *qts;
     QPCIBus *bus;
+    unsigned slot;                  /* of the device on pci.0 */
     QVirtioPCIDevice *dev;
     QVirtQueue *ctrl;
     QVirtQueue *hint;
@@ -42,8 +43,18 @@ PcGuest *pcguest_arrived(PcGuest *from, QTestState *to);
 /* Quits QEMU. */
 void pcguest_free(PcGuest *g);
 
+/*
+ * A second virtio-pagecache device of the same machine, with a driver and 4
+ * MiB of memory at @memory of its own.  pcguest_free_second() before the first
+ * one is freed.
+ */
+PcGuest *pcguest_second(PcGuest *first, unsigned slot, uint64_t memory);
+void pcguest_free_second(PcGuest *g);
+
 /* Finds and resets the device, sets up the queues, sets DRIVER_OK */
 void pcguest_probe(PcGuest *g);
+/* The same with these features besides VIRTIO_F_VERSION_1 */
+void pcguest_probe_with(PcGuest *g, uint64_t features);
 /* The driver's part of an unplug */
 void pcguest_remove(PcGuest *g);
 
