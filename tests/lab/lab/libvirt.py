@@ -88,8 +88,7 @@ class Libvirt:
 
     def __init__(self, name=None):
         self.name = name or os.environ.get('LIBVIRT') or 'system'
-        self.environment = []
-        #: {directory of ours: where the daemon looks for it}
+        #: {file or directory of ours: where the daemon looks for it}
         self.binds = {}
         if self.name == 'system':
             self.daemon = need_tool('libvirtd', 'libvirt-daemon')
@@ -118,10 +117,13 @@ class Libvirt:
         self.daemon = os.path.join(root, 'usr/sbin/libvirtd')
         self.virsh = os.path.join(root, 'usr/bin/virsh')
         libraries, = glob.glob(os.path.join(root, 'usr/lib/*-linux-gnu'))
-        self.environment = [f'LD_LIBRARY_PATH={libraries}']
+        # in the place of the system's: its helpers are started without a
+        # LD_LIBRARY_PATH of ours
         self.binds = {os.path.join(root, path): '/' + path for path in (
-            os.path.relpath(os.path.join(libraries, 'libvirt'), root),
-            'usr/share/libvirt', 'usr/lib/libvirt')}
+            'usr/share/libvirt', 'usr/lib/libvirt',
+            *(os.path.relpath(path, root) for path in
+              [os.path.join(libraries, 'libvirt'),
+               *glob.glob(os.path.join(libraries, 'libvirt*.so.0'))]))}
 
 
 class VirshError(LabError):
@@ -140,7 +142,7 @@ class LibvirtHost:
         self.name = name
         self.net = lab.hosts[name]
         self.libvirt = libvirt or Libvirt()
-        self._virsh = ['env', *self.libvirt.environment, self.libvirt.virsh]
+        self._virsh = [self.libvirt.virsh]
         self.directory = os.path.join(
             lab.rundir, 'libvirt-' + (directory or name))
         self.socket = os.path.join(self.directory, 'run/libvirt-sock')
@@ -151,7 +153,7 @@ class LibvirtHost:
             ['unshare', '--mount', '--uts', '--pid', '--fork', '--kill-child',
              '--propagation', 'private', '--mount-proc', '--', 'sh', '-c',
              HOST.format(name=name, dir=self.directory, binds='\n'.join(
-                 f'mkdir -p {to}; mount --bind {own} {to}'
+                 f'[ -e {to} ] || mkdir -p {to}; mount --bind {own} {to}'
                  for own, to in self._binds().items()))],
             self._log('host'), enter=self.net.enter,
             stdout=subprocess.PIPE)
@@ -215,8 +217,7 @@ class LibvirtHost:
     def start(self):
         """Start the daemon; the guests there are become its own again."""
         self.daemon = Child(
-            ['env', *self.libvirt.environment, self.libvirt.daemon, '-l',
-             '-p', '/run/libvirtd.pid'],
+            [self.libvirt.daemon, '-l', '-p', '/run/libvirtd.pid'],
             self._log('libvirtd'), enter=self.enter)
         wait_until(self._up, 30, f'{self.name}: libvirtd takes commands')
 
