@@ -15,6 +15,12 @@
 #include "pagecache-test-cancel.h"
 #include "virtio-pagecache-guest.h"
 
+#define PAGE            4096u
+#define ACPI_EJECT      0xae08
+/* Where no memory is to be compared */
+#define VGA_START       (640 * KiB)
+#define VGA_END         (1 * MiB)
+
 static char *machine(const char *args)
 {
     return g_strdup_printf("-machine pc -m %d -nodefaults "
@@ -110,6 +116,29 @@ void pcguest_remove(PcGuest *g)
         g_free(g->dev);
         g->dev = NULL;
     }
+}
+
+void pcguest_wait_deleted(QTestState *qts, const char *id)
+{
+    const char *device;
+    QDict *rsp;
+
+    do {
+        rsp = qtest_qmp_eventwait_ref(qts, "DEVICE_DELETED");
+        device = qdict_get_try_str(qdict_get_qdict(rsp, "data"), "device");
+        if (device && !strcmp(device, id)) {
+            id = NULL;
+        }
+        qobject_unref(rsp);
+    } while (id);
+}
+
+void pcguest_eject(PcGuest *g, const char *id)
+{
+    pcguest_remove(g);
+    qtest_outl(g->qts, ACPI_EJECT, 1 << g->slot);
+    pcguest_wait_deleted(g->qts, id);
+    g_assert_null(qpci_device_find(g->bus, QPCI_DEVFN(g->slot, 0)));
 }
 
 void pcguest_free(PcGuest *g)
@@ -228,8 +257,8 @@ uint32_t pcguest_wait(PcGuest *g, QVirtQueue *vq)
     return used;
 }
 
-void pcguest_send(PcGuest *g, uint32_t type, uint32_t epoch, uint32_t count,
-                  const void *payload, size_t size)
+uint32_t pcguest_write(PcGuest *g, uint32_t type, uint32_t epoch,
+                       uint32_t count, const void *payload, size_t size)
 {
     struct virtio_pagecache_hdr hdr = {
         .type = cpu_to_le32(type),
@@ -242,12 +271,11 @@ void pcguest_send(PcGuest *g, uint32_t type, uint32_t epoch, uint32_t count,
     if (payload) {
         qtest_memwrite(g->qts, g->msg + sizeof(hdr), payload, size);
     }
-    pcguest_put(g, g->hint, g->msg, sizeof(hdr) + size, 0);
-    g_assert_cmpint(pcguest_wait(g, g->hint), ==, 0);
+    return sizeof(hdr) + size;
 }
 
-void pcguest_send_hint(PcGuest *g, uint32_t epoch, uint64_t addr,
-                       uint64_t sector, uint32_t npages, uint32_t disk)
+uint32_t pcguest_write_hint(PcGuest *g, uint32_t epoch, uint64_t addr,
+                            uint64_t sector, uint32_t npages, uint32_t disk)
 {
     struct virtio_pagecache_hint hint = {
         .addr = cpu_to_le64(addr),
@@ -256,7 +284,26 @@ void pcguest_send_hint(PcGuest *g, uint32_t epoch, uint64_t addr,
         .disk = cpu_to_le32(disk),
     };
 
-    pcguest_send(g, VIRTIO_PAGECACHE_MSG_HINTS, epoch, 1, &hint, sizeof(hint));
+    return pcguest_write(g, VIRTIO_PAGECACHE_MSG_HINTS, epoch, 1, &hint,
+                         sizeof(hint));
+}
+
+static void send_written(PcGuest *g, uint32_t len)
+{
+    pcguest_put(g, g->hint, g->msg, len, 0);
+    g_assert_cmpint(pcguest_wait(g, g->hint), ==, 0);
+}
+
+void pcguest_send(PcGuest *g, uint32_t type, uint32_t epoch, uint32_t count,
+                  const void *payload, size_t size)
+{
+    send_written(g, pcguest_write(g, type, epoch, count, payload, size));
+}
+
+void pcguest_send_hint(PcGuest *g, uint32_t epoch, uint64_t addr,
+                       uint64_t sector, uint32_t npages, uint32_t disk)
+{
+    send_written(g, pcguest_write_hint(g, epoch, addr, sector, npages, disk));
 }
 
 void pcguest_send_end(PcGuest *g, uint32_t epoch, uint32_t status)
@@ -445,4 +492,73 @@ void pair_assert_sane(PcPair *p)
     pcguest_probe(p->g);
     pcguest_find_disk(p->g, "first", &disk);
     g_assert_cmpuint(disk.capacity, ==, DISK_SECTORS);
+}
+
+/* --- a pair whose guest has a cache --- */
+
+/* -S: nothing runs at the destination, or its memory might differ already */
+PcPair *pair_new_cache(const char *args)
+{
+    g_autofree char *all = g_strdup_printf("-S %s", args);
+    PcPair *p = pair_new(all);
+    g_autofree char *name = g_strdup_printf("%s/disk", p->dir);
+    g_autofree uint8_t *cache = g_malloc(CACHE_PAGES * PAGE);
+    g_autoptr(GRand) r = g_rand_new_with_seed(1);
+    unsigned i;
+    int fd;
+
+    for (i = 0; i < CACHE_PAGES * PAGE / 4; i++) {
+        ((uint32_t *)cache)[i] = g_rand_int(r);
+    }
+    fd = open(name, O_WRONLY);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pwrite(fd, cache, CACHE_PAGES * PAGE, 0), ==,
+                    CACHE_PAGES * PAGE);
+    close(fd);
+    qtest_bufwrite(p->g->qts, CACHE_START, cache, CACHE_PAGES * PAGE);
+    qtest_qmp_assert_success(p->g->qts, "{ 'execute': 'cont' }");
+    return p;
+}
+
+uint64_t cache_addr(unsigned page)
+{
+    return CACHE_START + (uint64_t)page * PAGE;
+}
+
+void pcguest_hint_cache(PcGuest *g, uint32_t epoch, unsigned first,
+                        unsigned pages)
+{
+    pcguest_send_hint(g, epoch, cache_addr(first), first * 8, pages, 0);
+}
+
+/* @at: bytes, @len: at most 1 MiB */
+static void assert_same(PcPair *p, uint64_t at, size_t len)
+{
+    g_autofree uint8_t *src = g_malloc(len), *dst = g_malloc(len);
+
+    qtest_bufread(p->g->qts, at, src, len);
+    qtest_bufread(p->dst, at, dst, len);
+    g_assert_cmpmem(src, len, dst, len);
+}
+
+void pair_complete(PcPair *p, int64_t proven)
+{
+    uint64_t at;
+
+    pair_wait_figure(p, "proven-pages", proven);
+    pair_set_bandwidth(p, 0);
+    wait_for_migration_complete(p->g->qts);
+    wait_for_migration_complete(p->dst);
+    g_assert_cmpint(pair_figure(p, "proven-pages"), ==, proven);
+    assert_same(p, 0, VGA_START);
+    for (at = VGA_END; at < GUEST_RAM_MIB * MiB; at += MiB) {
+        assert_same(p, at, MiB);
+    }
+}
+
+void pair_move(PcPair *p, int64_t proven)
+{
+    pair_complete(p, proven);
+    pair_finish(p);
+    qtest_qmp_assert_success(p->g->qts, "{ 'execute': 'cont' }");
 }

@@ -57,6 +57,10 @@ void pcguest_probe(PcGuest *g);
 void pcguest_probe_with(PcGuest *g, uint64_t features);
 /* The driver's part of an unplug */
 void pcguest_remove(PcGuest *g);
+/* The same, and ejects the device, @id, that was asked to go */
+void pcguest_eject(PcGuest *g, const char *id);
+/* Waits until the device is gone */
+void pcguest_wait_deleted(QTestState *qts, const char *id);
 
 /* Configuration */
 uint32_t pcguest_epoch(PcGuest *g);
@@ -78,9 +82,14 @@ bool pcguest_get(PcGuest *g, QVirtQueue *vq, uint32_t *used);
 uint32_t pcguest_wait(PcGuest *g, QVirtQueue *vq);
 
 /*
- * Sends a message and waits until it is returned.  @payload of @size bytes
- * comes after the header and may be NULL.
+ * Writes a message to @g->msg, and returns its length.  @payload of @size
+ * bytes comes after the header and may be NULL.
  */
+uint32_t pcguest_write(PcGuest *g, uint32_t type, uint32_t epoch,
+                       uint32_t count, const void *payload, size_t size);
+uint32_t pcguest_write_hint(PcGuest *g, uint32_t epoch, uint64_t addr,
+                            uint64_t sector, uint32_t npages, uint32_t disk);
+/* The same, sends it, and waits until it is returned */
 void pcguest_send(PcGuest *g, uint32_t type, uint32_t epoch, uint32_t count,
                   const void *payload, size_t size);
 void pcguest_send_hint(PcGuest *g, uint32_t epoch, uint64_t addr,
@@ -134,6 +143,26 @@ void pair_finish(PcPair *p);
 int64_t pair_figure(PcPair *p, const char *name);
 /* Waits for it: the migration thread publishes them when it comes by. */
 void pair_wait_figure(PcPair *p, const char *name, int64_t want);
+
+/*
+ * A pair whose guest has a cache: CACHE_PAGES of its memory from CACHE_START
+ * on stand on its disk as well, from its first sector on.
+ */
+#define CACHE_START         (8 * 1024 * 1024)
+#define CACHE_PAGES         300u
+
+PcPair *pair_new_cache(const char *args);
+uint64_t cache_addr(unsigned page);
+/* True hints for some of the cache, in one message */
+void pcguest_hint_cache(PcGuest *g, uint32_t epoch, unsigned first,
+                        unsigned pages);
+/*
+ * Lets the migration end when @proven pages are, and compares all of memory.
+ * p->g stays the source.
+ */
+void pair_complete(PcPair *p, int64_t proven);
+/* The same, and the guest goes on at the destination, which is p->g then. */
+void pair_move(PcPair *p, int64_t proven);
 
 /* Still the device that it should be: goes through a reset, and answers */
 void pair_assert_sane(PcPair *p);

@@ -110,21 +110,6 @@ static void test_hotplug(void)
     pcguest_free(g);
 }
 
-static void wait_deleted(QTestState *qts, const char *id)
-{
-    const char *device;
-    QDict *rsp;
-
-    do {
-        rsp = qtest_qmp_eventwait_ref(qts, "DEVICE_DELETED");
-        device = qdict_get_try_str(qdict_get_qdict(rsp, "data"), "device");
-        if (device && !strcmp(device, id)) {
-            id = NULL;
-        }
-        qobject_unref(rsp);
-    } while (id);
-}
-
 static void test_hotplug_root_port(void)
 {
     QTestState *qts = qtest_init("-machine q35 -nodefaults "
@@ -137,7 +122,7 @@ static void test_hotplug_root_port(void)
         qtest_qmp_device_del_send(qts, "pagecache");
         /* nobody answers the request before the reset */
         qtest_system_reset_nowait(qts);
-        wait_deleted(qts, "pagecache");
+        pcguest_wait_deleted(qts, "pagecache");
     }
     qtest_quit(qts);
 }
@@ -152,10 +137,7 @@ static void test_unplug_in_collection(void)
     qtest_qmp_device_del_send(p->g->qts, "pagecache");
     epoch = pair_collect(p);
     pcguest_send_hint(p->g, epoch, FILL_START, 0, 1, 0);
-    pcguest_remove(p->g);
-    qtest_outl(p->g->qts, 0xae08, 1 << GUEST_SLOT);     /* ACPI eject */
-    wait_deleted(p->g->qts, "pagecache");
-    g_assert_null(qpci_device_find(p->g->bus, QPCI_DEVFN(GUEST_SLOT, 0)));
+    pcguest_eject(p->g, "pagecache");
     pair_cancel(p);
     pair_free(p);
 }
