@@ -9,6 +9,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "migration/migration-qmp.h"
+#include "migration/migration-util.h"
 #include "pagecache-test-inject.h"
 #include "virtio-pagecache-guest.h"
 
@@ -97,6 +99,25 @@ static void test_stall_device(void)
     finish(p);
 }
 
+/* The guest lets the device go that holds a message for later. */
+static void test_busy_unplug(void)
+{
+    PcPair *p = new_pair("busy-map");
+    uint32_t epoch;
+
+    qtest_qmp_device_del_send(p->g->qts, "pagecache");
+    epoch = pair_collect(p);
+    send_hints(p, epoch, 1);
+    pct_wait_fired(p->g->qts, "busy-map", 2);
+    pcguest_eject(p->g, "pagecache");
+    pct_arm(p->g->qts, "");
+    pair_set_bandwidth(p, 0);
+    wait_for_migration_complete(p->g->qts);
+    wait_for_migration_complete(p->dst);
+    g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 0);
+    pair_free(p);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -111,6 +132,8 @@ int main(int argc, char **argv)
     qtest_add_func("/virtio-pagecache/inject/duplicate-message",
                    test_duplicate_message);
     qtest_add_func("/virtio-pagecache/inject/stall-device", test_stall_device);
+    qtest_add_func("/virtio-pagecache/inject/busy-map/unplug",
+                   test_busy_unplug);
 
     return g_test_run();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QTest testcases for virtio-pagecache: two devices, and a driver that
- * goes and does not come back
+ * QTest testcases for virtio-pagecache: two devices, stale messages, and
+ * a driver that goes and does not come back
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
@@ -118,6 +118,92 @@ static void test_two_one_wrong(void)
     pair_free(p);
 }
 
+/*
+ * The guest lets one go in the middle.  What that has told is used, and the
+ * other goes on.
+ */
+static void test_two_unplug(void)
+{
+    PcPair *p = pair_new_cache(TWO);
+    PcGuest *second = new_second(p);
+    uint32_t epoch;
+
+    pcguest_probe(p->g);
+    pcguest_probe(second);
+    /* the destination does not have it from the start */
+    *strstr(p->args, TWO) = '\0';
+    qtest_qmp_device_del_send(p->g->qts, "second");
+    epoch = pair_collect(p);
+    pcguest_hint_cache(p->g, epoch, 0, 10);
+
+    epoch = pcguest_wait_epoch(second);
+    pcguest_hint_cache(second, epoch, HALF, HALF);
+    pcguest_eject(second, "second");
+    pcguest_free_second(second);
+
+    epoch = pcguest_epoch(p->g);
+    g_assert_cmpuint(epoch, !=, 0);
+    pcguest_hint_cache(p->g, epoch, 10, HALF - 10);
+    pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_OK);
+    pair_wait_figure(p, "hinted-pages", CACHE_PAGES);
+    pair_move(p, CACHE_PAGES);
+    pair_assert_sane(p);
+    pair_free(p);
+}
+
+/* --- messages of a collection that is over --- */
+
+/* Only what came now counts, and the collection has not ended. */
+static void finish_second(PcPair *p, uint32_t epoch)
+{
+    pcguest_hint_cache(p->g, epoch, HALF, HALF);
+    pair_wait_figure(p, "hinted-pages", HALF);
+    g_assert_cmpint(pair_figure(p, "dropped-hints"), ==, 0);
+    g_assert_cmpint(pair_figure(p, "map-time"), ==, -1);
+    pair_move(p, HALF);
+    pair_free(p);
+}
+
+/* The driver has slept while a migration was cancelled and another began. */
+static void test_stale_slept(void)
+{
+    PcPair *p = pair_new_cache("");
+    uint32_t first, second;
+
+    pcguest_probe(p->g);
+    first = pair_collect(p);
+    pcguest_hint_cache(p->g, first, 0, 10);
+    pair_wait_figure(p, "hinted-pages", 10);
+    pair_cancel(p);
+    g_assert_cmpuint(pcguest_wait_epoch(p->g), ==, 0);
+    second = pair_collect(p);
+    pcguest_hint_cache(p->g, first, 0, HALF);
+    pcguest_send_end(p->g, first, VIRTIO_PAGECACHE_END_OK);
+    finish_second(p, second);
+}
+
+/* Its message waited in the queue all the time, for the VM stood still. */
+static void test_stale_queued(void)
+{
+    PcPair *p = pair_new_cache("");
+    uint32_t first, second, len;
+
+    pcguest_probe(p->g);
+    first = pair_collect(p);
+    qtest_qmp_assert_success(p->g->qts, "{ 'execute': 'stop' }");
+    len = pcguest_write_hint(p->g, first, cache_addr(0), 0, HALF, 0);
+    pcguest_put(p->g, p->g->hint, p->g->msg, len, 0);
+    pair_cancel(p);
+    pair_migrate(p);
+    wait_for_migration_status(p->g->qts, "active", NULL);
+    g_assert_false(pcguest_get(p->g, p->g->hint, NULL));
+    qtest_qmp_assert_success(p->g->qts, "{ 'execute': 'cont' }");
+    second = pcguest_wait_epoch(p->g);
+    g_assert_cmpuint(second, !=, first);
+    pcguest_wait(p->g, p->g->hint);
+    finish_second(p, second);
+}
+
 /* --- a driver that goes for good --- */
 
 static void leave(PcGuest *g)
@@ -170,6 +256,9 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-pagecache/two/one-driver", test_two_one_driver);
     qtest_add_func("virtio-pagecache/two/one-bad", test_two_one_bad);
     qtest_add_func("virtio-pagecache/two/one-wrong", test_two_one_wrong);
+    qtest_add_func("virtio-pagecache/two/unplug", test_two_unplug);
+    qtest_add_func("virtio-pagecache/stale/slept", test_stale_slept);
+    qtest_add_func("virtio-pagecache/stale/queued", test_stale_queued);
     qtest_add_func("virtio-pagecache/gone/before", test_gone_before);
     qtest_add_data_func("virtio-pagecache/gone/in-collection",
                         GINT_TO_POINTER(false), test_gone);
