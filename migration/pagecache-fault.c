@@ -113,7 +113,7 @@ typedef struct State {
 unsigned pagecache_fault_set[PAGECACHE_FAULT__MAX];
 
 static GMutex lock;             /* for what follows */
-static GCond changed;           /* settings have */
+static GCond changed;           /* settings have, or somebody's *quit */
 static State states[PAGECACHE_FAULT__MAX];
 static GArray *stash;
 
@@ -158,7 +158,7 @@ bool pagecache_fault_pass(PagecacheFault fault)
     return fires(fault);
 }
 
-void pagecache_fault_wait(PagecacheFault fault)
+void pagecache_fault_wait(PagecacheFault fault, const bool *quit)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
     State *s = &states[fault];
@@ -169,9 +169,18 @@ void pagecache_fault_wait(PagecacheFault fault)
         return;
     }
     until = g_get_monotonic_time() + s->settings.ms * 1000LL;
-    while (s->turn == turn && g_cond_wait_until(&changed, &lock, until)) {
+    while (s->turn == turn && !(quit && qatomic_read(quit)) &&
+           g_cond_wait_until(&changed, &lock, until)) {
         continue;
     }
+}
+
+/* With the lock, so that nobody is between his look at *quit and his sleep */
+void pagecache_fault_wake(void)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+
+    g_cond_broadcast(&changed);
 }
 
 void pagecache_fault_flip(PagecacheFault fault, void *data, size_t len)

@@ -49,7 +49,8 @@ static void *proof_thread(void *opaque)
             continue;
         }
         qemu_mutex_unlock(&proof->lock);
-        pagecache_fault_delay(PAGECACHE_FAULT_DELAY_PROOF);
+        pagecache_fault_delay_unless(PAGECACHE_FAULT_DELAY_PROOF,
+                                     &proof->quit);
         for (i = 0; i < pages->len && !qatomic_read(&proof->quit); i++) {
             PagecacheProofPage *p = &g_array_index(pages, PagecacheProofPage,
                                                    i);
@@ -57,7 +58,8 @@ static void *proof_thread(void *opaque)
             p->equal = page_is_equal(proof, p) ||
                        pagecache_fault(PAGECACHE_FAULT_BREAK_PROOF);
         }
-        pagecache_fault_delay(PAGECACHE_FAULT_DELAY_OUTCOME);
+        pagecache_fault_delay_unless(PAGECACHE_FAULT_DELAY_OUTCOME,
+                                     &proof->quit);
         qemu_mutex_lock(&proof->lock);
         /* On quit not all were compared; nobody looks at them any more. */
         g_queue_push_tail(&proof->done, pages);
@@ -97,6 +99,7 @@ void pagecache_proof_free(PagecacheProof *proof)
         qatomic_set(&proof->quit, true);
         qemu_cond_signal(&proof->work);
     }
+    pagecache_fault_wake();
     qemu_thread_join(&proof->thread);
     g_queue_clear_full(&proof->todo, free_array);
     g_queue_clear_full(&proof->done, free_array);

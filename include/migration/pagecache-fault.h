@@ -85,7 +85,8 @@ typedef enum PagecacheFault {
 extern unsigned pagecache_fault_set[PAGECACHE_FAULT__MAX];      /* atomic */
 
 bool pagecache_fault_pass(PagecacheFault fault);
-void pagecache_fault_wait(PagecacheFault fault);
+void pagecache_fault_wait(PagecacheFault fault, const bool *quit);
+void pagecache_fault_wake(void);
 void pagecache_fault_flip(PagecacheFault fault, void *data, size_t len);
 void pagecache_fault_mix(PagecacheFault fault, GArray *array);
 void pagecache_fault_stash(PagecacheFault fault, GArray *array, guint max);
@@ -124,7 +125,11 @@ static inline bool pagecache_fault_pass(PagecacheFault fault)
     return false;
 }
 
-static inline void pagecache_fault_wait(PagecacheFault fault)
+static inline void pagecache_fault_wait(PagecacheFault fault, const bool *quit)
+{
+}
+
+static inline void pagecache_fault_wake(void)
 {
 }
 
@@ -158,7 +163,19 @@ static inline bool pagecache_fault(PagecacheFault fault)
 static inline void pagecache_fault_delay(PagecacheFault fault)
 {
     if (pagecache_fault_is_armed(fault)) {
-        pagecache_fault_wait(fault);
+        pagecache_fault_wait(fault, NULL);
+    }
+}
+
+/*
+ * The same, and until *@quit (atomic) at the latest; who sets that calls
+ * pagecache_fault_wake() then.
+ */
+static inline void pagecache_fault_delay_unless(PagecacheFault fault,
+                                                const bool *quit)
+{
+    if (pagecache_fault_is_armed(fault)) {
+        pagecache_fault_wait(fault, quit);
     }
 }
 

@@ -19,12 +19,16 @@
 #define ONE_READ "-global migration.x-pagecache-max-bandwidth=64"
 #define READ_PAGES      (256 * KiB / PAGE)
 
+/* How long a fault on purpose holds what nobody lets go before: milliseconds */
+#define HOLD_MS         60000
+
 /* Pages that are written while the migration stands where it is held */
 #define SOME            20
 
 typedef struct Run {
     PcTest *t;
     PctProxy *p;
+    const char *fault;          /* the stage's */
     int answers;                /* atomic: to START, withheld */
 } Run;
 
@@ -35,6 +39,7 @@ typedef void Step(Run *r);
 typedef struct Stage {
     const char *name;
     const char *dst_args;       /* of the first destination, or NULL */
+    const char *fault;          /* of the source's: holds it there, or NULL */
     bool no_answer;             /* to START */
     /* Begins the migration, returns when the stage is reached and held. */
     Step *reach;
@@ -111,6 +116,19 @@ static void reach_reports_held(Run *r)
     assert_figure(r->t->src, "reported-pages", 0);
 }
 
+/*
+ * The source has cleared the log of pages that were reported, and compares
+ * them, or has done so and not yet taken notice of it.
+ */
+static void reach_comparison(Run *r)
+{
+    pct_migrate_slowly(r->t);
+    pct_wait_fired(r->t->src, r->fault, 1);
+    pct_wait_figure(r->t->src, "reported-pages", CACHE_PAGES);
+    assert_figure(r->t->src, "proven-pages", 0);
+    assert_figure(r->t->src, "mismatched-pages", 0);
+}
+
 static void reach_proven(Run *r)
 {
     pct_migrate_slowly(r->t);
@@ -146,6 +164,8 @@ static const Stage stages[] = {
     { "offers-in-flight", .dst_args = ONE_READ,
       .reach = reach_offers_in_flight },
     { "reports-held", .reach = reach_reports_held },
+    { "log-cleared", .fault = "delay-proof", .reach = reach_comparison },
+    { "compared", .fault = "delay-outcome", .reach = reach_comparison },
     { "proven", .reach = reach_proven },
     { "pre-switchover", .reach = reach_pre_switchover },
     { "after-end", .reach = reach_end },
@@ -235,17 +255,38 @@ static void check_second_migration(PcTest *t)
 static void test_end(const void *opaque)
 {
     const Case *c = opaque;
-    Run r = { .t = new_pair(c->stage->dst_args) };
-    PcTest *t = r.t;
+    Run r = { };
+    PcTest *t;
+    gint64 begin;
 
+    if (c->stage->fault && !pct_has_faults()) {
+        g_test_skip("QEMU was built without faults on purpose");
+        return;
+    }
+    r.t = t = new_pair(c->stage->dst_args);
+    r.fault = c->stage->fault;
+    if (r.fault) {
+        g_autofree char *settings = g_strdup_printf("%s:ms=%d", r.fault,
+                                                    HOLD_MS);
+
+        pct_arm(t->src, settings);
+    }
     r.p = pct_proxy_new(t, NULL, c->stage->no_answer ? answer_or_not : NULL,
                         &r);
     c->stage->reach(&r);
     /* Of what was there before none must be believed to be there still. */
     pct_scribble(t, ZERO_START, SOME);
     pct_scribble(t, PRIVATE_START, SOME);
+    begin = g_get_monotonic_time();
     c->way->end(&r);
     g_clear_pointer(&r.p, pct_proxy_free);
+    if (r.fault) {
+        /* it was held until the end, nobody waited, and it counts no more */
+        g_assert_cmpint(g_get_monotonic_time() - begin, <, HOLD_MS / 2 * 1000);
+        g_assert_cmpint(pct_fired(t->src, r.fault), ==, 1);
+        assert_figure(t->src, "proven-pages", 0);
+        pct_arm(t->src, "");
+    }
     check_second_migration(t);
     pct_free(t);
 }

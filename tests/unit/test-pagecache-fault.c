@@ -297,9 +297,9 @@ static void test_late(void)
     g_assert_cmpint(a->len, ==, 0);
 }
 
-static gpointer sleeper(gpointer opaque)
+static gpointer sleeper(gpointer quit)
 {
-    pagecache_fault_delay(PAGECACHE_FAULT_DELAY_COPY);
+    pagecache_fault_delay_unless(PAGECACHE_FAULT_DELAY_COPY, quit);
     return NULL;
 }
 
@@ -325,6 +325,29 @@ static void test_delay(void)
     g_assert_cmpint(g_get_monotonic_time() - begin, <, 30 * G_USEC_PER_SEC);
 }
 
+/* Somebody has no use for the sleeper any more, before it sleeps or after. */
+static void test_delay_unless(void)
+{
+    gint64 begin = g_get_monotonic_time();
+    uint64_t f = fired(PAGECACHE_FAULT_DELAY_COPY);
+    bool quit = false;
+    GThread *thread;
+
+    arm("delay-copy:ms=60000");
+    thread = g_thread_new("sleeper", sleeper, &quit);
+    while (fired(PAGECACHE_FAULT_DELAY_COPY) < f + 1) {
+        g_usleep(1000);
+    }
+    qatomic_set(&quit, true);
+    pagecache_fault_wake();
+    g_thread_join(thread);
+
+    pagecache_fault_delay_unless(PAGECACHE_FAULT_DELAY_COPY, &quit);
+    g_assert_cmpint(fired(PAGECACHE_FAULT_DELAY_COPY), ==, f + 2);
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, 30 * G_USEC_PER_SEC);
+    arm("");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -339,6 +362,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache-fault/shuffle", test_shuffle);
     g_test_add_func("/pagecache-fault/late", test_late);
     g_test_add_func("/pagecache-fault/delay", test_delay);
+    g_test_add_func("/pagecache-fault/delay-unless", test_delay_unless);
     return g_test_run();
 }
 
