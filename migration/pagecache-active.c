@@ -56,6 +56,9 @@ const char *pagecache_why_inactive(MigrationState *s)
     if (migrate_background_snapshot()) {
         return "the capability background-snapshot is on";
     }
+    if (migrate_rdma()) {
+        return "the migration uses RDMA";
+    }
     if (!goes_to_a_socket(s)) {
         return "the target of the migration is no socket";
     }
@@ -70,9 +73,6 @@ const char *pagecache_why_inactive(MigrationState *s)
     }
     if (migrate_xbzrle()) {
         return "the capability xbzrle is on";
-    }
-    if (migrate_rdma()) {
-        return "the migration uses RDMA";
     }
     if (migrate_mode_is_cpr(s)) {
         return "the migration mode is one of cpr";
