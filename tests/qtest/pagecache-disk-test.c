@@ -11,36 +11,13 @@
 #include "qemu/osdep.h"
 #include "qobject/qdict.h"
 #include "qobject/qjson.h"
+#include "pagecache-test-iscsi.h"
 #include "pagecache-test-proxy.h"
-#include "../unit/test-pagecache-tgtd.h"
 
 #define UUID    "7d1c9a42-58c5-4c3e-9c56-0c3e2b8d6a11"
 #define DEVICE  " -device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5"
 
 static Tgtd tgt;
-
-/* A target that serves the image of @t, or NULL: skipped */
-static PcTest *iscsi_new(void)
-{
-    PcTest *t;
-
-    tgtd_init(&tgt, NULL);
-    if (!tgtd_available(&tgt)) {
-        tgtd_destroy(&tgt);
-        return NULL;
-    }
-    t = pct_new();
-    tgt.disk = t->disk;
-    tgtd_start(&tgt);
-    tgtd_add_target(&tgt);
-    return t;
-}
-
-static void iscsi_free(PcTest *t)
-{
-    pct_free(t);
-    tgtd_destroy(&tgt);
-}
 
 static void start_both(PcTest *t, const char *args)
 {
@@ -82,11 +59,6 @@ static void check_read(PcTest *t, const char *args, uint64_t offset,
 
 /* --- iSCSI --- */
 
-static void bind_all(void)
-{
-    g_assert_true(tgtadm(&tgt, "--op bind --mode target --tid 1 -I ALL"));
-}
-
 static void bind_initiator(const char *name)
 {
     g_assert_true(tgtadm(&tgt, "--op bind --mode target --tid 1 "
@@ -95,7 +67,7 @@ static void bind_initiator(const char *name)
 
 static void bind_user(const char *user, const char *password)
 {
-    bind_all();
+    tgtd_bind_all(&tgt);
     g_assert_true(tgtadm(&tgt, "--op new --mode account --user %s "
                          "--password %s", user, password));
     g_assert_true(tgtadm(&tgt, "--op bind --mode account --tid 1 --user %s",
@@ -105,7 +77,7 @@ static void bind_user(const char *user, const char *password)
 /* The target lets in whom it knows: a VM is known by its UUID. */
 static void test_iscsi_uuid(void)
 {
-    PcTest *t = iscsi_new();
+    PcTest *t = pct_new_iscsi(&tgt);
     g_autofree char *args = NULL;
 
     if (!t) {
@@ -117,13 +89,13 @@ static void test_iscsi_uuid(void)
         "file.transport=tcp,file.portal=127.0.0.1:%d,file.target="
         TGTD_TARGET ",file.lun=1" DEVICE, tgt.port);
     check_read(t, args, 0, "iscsi");
-    iscsi_free(t);
+    pct_free_iscsi(t, &tgt);
 }
 
 /* ... by its name, without a UUID ... */
 static void test_iscsi_vm_name(void)
 {
-    PcTest *t = iscsi_new();
+    PcTest *t = pct_new_iscsi(&tgt);
     g_autofree char *args = NULL;
 
     if (!t) {
@@ -134,13 +106,13 @@ static void test_iscsi_vm_name(void)
         "-name anna -drive if=none,id=disk0,format=raw,"
         "file=iscsi://127.0.0.1:%d/" TGTD_TARGET "/1" DEVICE, tgt.port);
     check_read(t, args, 0, "iscsi");
-    iscsi_free(t);
+    pct_free_iscsi(t, &tgt);
 }
 
 /* ... or as the disk's options say. */
 static void test_iscsi_initiator(void)
 {
-    PcTest *t = iscsi_new();
+    PcTest *t = pct_new_iscsi(&tgt);
     g_autofree char *args = NULL;
 
     if (!t) {
@@ -152,12 +124,12 @@ static void test_iscsi_initiator(void)
         "-drive if=none,id=disk0,format=raw,"
         "file=iscsi://127.0.0.1:%d/" TGTD_TARGET "/1" DEVICE, tgt.port);
     check_read(t, args, 0, "iscsi");
-    iscsi_free(t);
+    pct_free_iscsi(t, &tgt);
 }
 
 static void test_iscsi_chap(void)
 {
-    PcTest *t = iscsi_new();
+    PcTest *t = pct_new_iscsi(&tgt);
     g_autofree char *args = NULL;
 
     if (!t) {
@@ -171,7 +143,7 @@ static void test_iscsi_chap(void)
         TGTD_TARGET ",file.lun=1,file.user=anna,file.password-secret=secret0,"
         "file.header-digest=crc32c-none" DEVICE, tgt.port);
     check_read(t, args, 0, "iscsi");
-    iscsi_free(t);
+    pct_free_iscsi(t, &tgt);
 }
 
 /*
@@ -182,7 +154,7 @@ static void test_iscsi_chap(void)
 static void test_iscsi_chap_changed(void)
 {
     static const char password[] = "password-1";
-    PcTest *t = iscsi_new();
+    PcTest *t = pct_new_iscsi(&tgt);
     g_autofree char *args = NULL;
     g_autoptr(GByteArray) sent = NULL;
     QDict *disk, *info;
@@ -227,45 +199,45 @@ static void test_iscsi_chap_changed(void)
     g_assert_cmpuint(sent->len, >, CACHE_SIZE);
     g_assert_null(memmem(sent->data, sent->len, password, strlen(password)));
     pct_proxy_free(p);
-    iscsi_free(t);
+    pct_free_iscsi(t, &tgt);
 }
 
 /* The guest's disk is a part of the LUN. */
 static void test_iscsi_offset(void)
 {
     static const uint64_t offset = 1 * MiB - 512;
-    PcTest *t = iscsi_new();
+    PcTest *t = pct_new_iscsi(&tgt);
     g_autofree char *args = NULL;
 
     if (!t) {
         return;
     }
-    bind_all();
+    tgtd_bind_all(&tgt);
     args = g_strdup_printf(
         "-blockdev raw,node-name=disk0,offset=%" PRIu64 ",size=%" PRIu64
         ",file.driver=iscsi,file.transport=tcp,file.portal=127.0.0.1:%d,"
         "file.target=" TGTD_TARGET ",file.lun=1" DEVICE, offset,
         DISK_SIZE - offset, tgt.port);
     check_read(t, args, offset, "iscsi");
-    iscsi_free(t);
+    pct_free_iscsi(t, &tgt);
 }
 
 /* Blocks of 4 KiB, and no raw node in front of them */
 static void test_iscsi_blocks(void)
 {
-    PcTest *t = iscsi_new();
+    PcTest *t = pct_new_iscsi(&tgt);
     g_autofree char *args = NULL;
 
     if (!t) {
         return;
     }
-    bind_all();
+    tgtd_bind_all(&tgt);
     args = g_strdup_printf(
         "-blockdev iscsi,node-name=disk0,transport=tcp,portal=127.0.0.1:%d,"
         "target=" TGTD_TARGET ",lun=2" DEVICE
         ",logical_block_size=4096,physical_block_size=4096", tgt.port);
     check_read(t, args, 0, "iscsi");
-    iscsi_free(t);
+    pct_free_iscsi(t, &tgt);
 }
 
 /*
@@ -274,17 +246,15 @@ static void test_iscsi_blocks(void)
  */
 static void test_iscsi_hangs(void)
 {
-    PcTest *t = iscsi_new();
+    PcTest *t = pct_new_iscsi(&tgt);
     g_autofree char *src = NULL, *dst = NULL;
     QDict *disk;
 
     if (!t) {
         return;
     }
-    bind_all();
-    src = g_strdup_printf(
-        "-blockdev iscsi,node-name=disk0,transport=tcp,portal=127.0.0.1:%d,"
-        "target=" TGTD_TARGET ",lun=1" DEVICE, tgt.port);
+    tgtd_bind_all(&tgt);
+    src = pct_iscsi_args(tgt.port);
     dst = g_strdup_printf("%s -global migration.x-pagecache-deadline=500",
                           src);
     pct_start_src(t, src);
@@ -311,7 +281,7 @@ static void test_iscsi_hangs(void)
                              "  'arguments': { 'node-name': 'other' } }");
     /* the guest's own session needs the target to say goodbye */
     kill(tgt.pid, SIGCONT);
-    iscsi_free(t);
+    pct_free_iscsi(t, &tgt);
 }
 
 /* --- The block layer --- */

@@ -69,17 +69,6 @@ static int64_t disk_figure(PcTest *t, const char *name)
     return n;
 }
 
-static bool disk_is_ready(PcTest *t)
-{
-    QDict *info = pct_info(t->dst);
-    QList *disks = info ? qdict_get_qlist(info, "disks") : NULL;
-    QDict *disk = disks ? qobject_to(QDict, qlist_peek(disks)) : NULL;
-    bool ready = disk && !strcmp(qdict_get_str(disk, "status"), "ready");
-
-    qobject_unref(info);
-    return ready;
-}
-
 static void test_gone_at_start(void)
 {
     g_autofree char *copy = NULL;
@@ -269,9 +258,7 @@ static void migrate_to_silence(PcTest *t, QTestState *server)
 {
     pct_migrate_slowly(t);
     /* the clone is opened before */
-    while (!disk_is_ready(t)) {
-        g_usleep(2000);
-    }
+    pct_wait_ready(t->dst);
     g_assert_cmpint(kill(qtest_pid(server), SIGSTOP), ==, 0);
     pct_hint_cache(t);
     pct_wait_figure(t->src, "unavailable-pages", 1);

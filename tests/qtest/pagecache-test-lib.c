@@ -27,6 +27,9 @@
 
 #define TIMEOUT_US      (60 * G_USEC_PER_SEC)
 
+/* Of the machine "pc": a bit for each slot */
+#define ACPI_EJECT      0xae08
+
 /* --- content --- */
 
 static void fill_random(PcTest *t, uint8_t *buf, size_t len)
@@ -295,12 +298,13 @@ void pct_hint(PcTest *t, const char *device, uint64_t addr, uint64_t sector,
                              device, addr, sector, pages);
 }
 
-void pct_hint_cache(PcTest *t)
+void pct_hint_cache_part(PcTest *t, unsigned first, unsigned n)
 {
     QList *hints = qlist_new();
     unsigned i;
 
-    for (i = 0; i < CACHE_PAGES; i += CACHE_CHUNK) {
+    g_assert_cmpuint(first % CACHE_CHUNK + n % CACHE_CHUNK, ==, 0);
+    for (i = first; i < first + n; i += CACHE_CHUNK) {
         QDict *hint = qdict_new();
 
         qdict_put_str(hint, "device", "blk0");
@@ -312,6 +316,11 @@ void pct_hint_cache(PcTest *t)
     qtest_qmp_assert_success(t->src,
                              "{ 'execute': 'x-pagecache-add-hints',"
                              "  'arguments': { 'hints': %p } }", hints);
+}
+
+void pct_hint_cache(PcTest *t)
+{
+    pct_hint_cache_part(t, 0, CACHE_PAGES);
 }
 
 /* --- migration --- */
@@ -365,6 +374,24 @@ void pct_migrate_again(PcTest *t, const char *args)
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
     pct_finish(t);
     pct_check_all_proven(t, CACHE_PAGES);
+}
+
+void pct_eject(QTestState *who)
+{
+    const char *device;
+    QDict *rsp;
+    bool gone;
+
+    qtest_outl(who, ACPI_EJECT, 1 << DISK_SLOT);
+    do {
+        rsp = qtest_qmp_eventwait_ref(who, "DEVICE_DELETED");
+        device = qdict_get_try_str(qdict_get_qdict(rsp, "data"), "device");
+        gone = device && !strcmp(device, "blk0");
+        qobject_unref(rsp);
+    } while (!gone);
+    /* and with it goes the image */
+    qtest_qmp_assert_success(who, "{ 'execute': 'blockdev-del',"
+                             "  'arguments': { 'node-name': 'disk0' } }");
 }
 
 void pct_kill(QTestState *qts)
@@ -425,6 +452,20 @@ QDict *pct_disk_info(QTestState *who)
     qobject_ref(disk);
     qobject_unref(info);
     return disk;
+}
+
+void pct_wait_ready(QTestState *who)
+{
+    bool ready = false;
+
+    pct_wait_figure(who, "offered-pages", 0);
+    while (!ready) {
+        QDict *disk = pct_disk_info(who);
+
+        ready = !strcmp(qdict_get_str(disk, "status"), "ready");
+        qobject_unref(disk);
+        g_usleep(1000);
+    }
 }
 
 int64_t pct_transferred(QTestState *who)

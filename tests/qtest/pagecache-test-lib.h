@@ -48,6 +48,7 @@
 #define DISK_ARGS \
     "-blockdev file,node-name=disk0,filename=%s " \
     "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5 "
+#define DISK_SLOT       5
 /* The name under which START tells of it */
 #define DISK_PATH       "0000:00:05.0"
 
@@ -105,8 +106,9 @@ void pct_scribble_disk(PcTest *t, uint64_t sector, unsigned pages);
 /* Address of the cache's page @n, and the sector where it stands */
 uint64_t pct_cache_addr(unsigned n);
 uint64_t pct_cache_sector(unsigned n);
-/* True hints for the whole cache */
+/* True hints for the whole cache, or for @n pages of it from @first on */
 void pct_hint_cache(PcTest *t);
+void pct_hint_cache_part(PcTest *t, unsigned first, unsigned n);
 void pct_hint(PcTest *t, const char *device, uint64_t addr, uint64_t sector,
               uint32_t pages);
 
@@ -136,6 +138,8 @@ void pct_hop(PcTest *t);
  * with @args, refills the whole cache as if nothing had been.
  */
 void pct_migrate_again(PcTest *t, const char *args);
+/* The guest ejects the disk (machine "pc") as if it had been asked to. */
+void pct_eject(QTestState *who);
 /* Ends a QEMU as kill -9 does it, which libqtest would take for a crash. */
 void pct_kill(QTestState *qts);
 
@@ -147,6 +151,8 @@ int64_t pct_figure(QTestState *who, const char *name);
 void pct_wait_figure(QTestState *who, const char *name, int64_t least);
 /* The first disk of the destination's figures; qobject_unref() it */
 QDict *pct_disk_info(QTestState *who);
+/* Waits until that is open. */
+void pct_wait_ready(QTestState *who);
 /* Bytes on the channel so far */
 int64_t pct_transferred(QTestState *who);
 /* query-migrate's error-desc, or NULL; g_free() it */

@@ -14,30 +14,8 @@
 #include "qobject/qdict.h"
 #include "pagecache-test-proxy.h"
 
-#define SLOT            5       /* of the disk */
-#define ACPI_EJECT      0xae08
-
 /* The cache is read in a second or two. */
 #define SLOW_READS " -global migration.x-pagecache-max-bandwidth=6M"
-
-/* The guest ejects the disk as if it had been asked to. */
-static void eject(QTestState *who)
-{
-    const char *device;
-    QDict *rsp;
-    bool gone;
-
-    qtest_outl(who, ACPI_EJECT, 1 << SLOT);
-    do {
-        rsp = qtest_qmp_eventwait_ref(who, "DEVICE_DELETED");
-        device = qdict_get_try_str(qdict_get_qdict(rsp, "data"), "device");
-        gone = device && !strcmp(device, "blk0");
-        qobject_unref(rsp);
-    } while (!gone);
-    /* and with it goes the image */
-    qtest_qmp_assert_success(who, "{ 'execute': 'blockdev-del',"
-                             "  'arguments': { 'node-name': 'disk0' } }");
-}
 
 /* @more: arguments of the destination alone.  No hints yet */
 static PcTest *pair_new(PcTest *t, const char *args, const char *more)
@@ -77,20 +55,6 @@ static PcTest *qcow2_pair(const char *more)
     return pair_new(t, args, more);
 }
 
-static void wait_ready(QTestState *who)
-{
-    bool ready = false;
-
-    pct_wait_figure(who, "offered-pages", 0);
-    while (!ready) {
-        QDict *disk = pct_disk_info(who);
-
-        ready = !strcmp(qdict_get_str(disk, "status"), "ready");
-        qobject_unref(disk);
-        g_usleep(1000);
-    }
-}
-
 static void check_all_read(PcTest *t)
 {
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
@@ -114,7 +78,7 @@ static void test_source_before(void)
     pct_on(t);
     pct_incoming(t);
     pct_hint_cache(t);
-    eject(t->src);
+    pct_eject(t->src);
     pct_migrate(t);
     pct_finish(t);
     pct_check_figures(t);
@@ -141,7 +105,7 @@ static void test_source_pooled(void)
     pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
     pct_wait_figure(t->src, "pooled-pages", 1);
     offered = pct_figure(t->src, "offered-pages");
-    eject(t->src);
+    pct_eject(t->src);
     pct_proxy_hold(p, false);
     pct_wait_figure(t->src, "proven-pages", offered + 1);
     pct_finish(t);
@@ -160,7 +124,7 @@ static void test_source_in_flight(void)
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "proven-pages", 1);
     g_assert_cmpint(pct_figure(t->src, "in-flight-pages"), >, 0);
-    eject(t->src);
+    pct_eject(t->src);
     check_all_read(t);
     pct_free(t);
 }
@@ -174,12 +138,12 @@ static void test_destination_at_offer(PcTest *t)
         return;
     }
     pct_migrate_slowly(t);
-    wait_ready(t->dst);
-    eject(t->dst);
+    pct_wait_ready(t->dst);
+    pct_eject(t->dst);
     pct_hint_cache(t);
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
     /* the stream must not have the state of what is not there any more */
-    eject(t->src);
+    pct_eject(t->src);
     check_all_read(t);
     pct_free(t);
 }
@@ -192,9 +156,9 @@ static void test_destination_in_flight(PcTest *t)
     pct_hint_cache(t);
     pct_migrate_slowly(t);
     pct_wait_figure(t->dst, "reported-pages", 1);
-    eject(t->dst);
+    pct_eject(t->dst);
     g_assert_cmpint(pct_figure(t->dst, "reported-pages"), <, CACHE_PAGES);
-    eject(t->src);
+    pct_eject(t->src);
     check_all_read(t);
     pct_free(t);
 }
@@ -234,7 +198,7 @@ static void test_destination_without(void)
     pct_hint_cache(t);
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "unavailable-pages", CACHE_PAGES);
-    eject(t->src);
+    pct_eject(t->src);
     pct_finish(t);
     pct_check_figures(t);
     g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
@@ -254,7 +218,7 @@ static void test_destination_alone(void)
     pct_hint_cache(t);
     pct_migrate_slowly(t);
     pct_wait_figure(t->dst, "reported-pages", 1);
-    eject(t->dst);
+    pct_eject(t->dst);
     pct_full_speed(t);
     pct_wait_failed(t->dst);
     pct_wait_failed(t->src);

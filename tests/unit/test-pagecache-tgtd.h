@@ -162,13 +162,18 @@ static inline void tgtd_add_target(Tgtd *t)
                          "--bstype rdwr --blocksize 4096 -b %s", t->disk));
 }
 
+static inline void tgtd_bind_all(Tgtd *t)
+{
+    g_assert_true(tgtadm(t, "--op bind --mode target --tid 1 -I ALL"));
+}
+
 /* (Re)starts it, open to everybody */
 static inline void tgtd_fresh(Tgtd *t)
 {
     tgtd_kill(t);
     tgtd_start(t);
     tgtd_add_target(t);
-    g_assert_true(tgtadm(t, "--op bind --mode target --tid 1 -I ALL"));
+    tgtd_bind_all(t);
 }
 
 static inline void tgtd_destroy(Tgtd *t)
