@@ -4,8 +4,8 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * The capability may stand in a configuration for years.  Where it can't work
- * it changes nothing but query-migrate, which tells the reason.
+ * The capability itself, on both sides or on one, and the figures afterwards.
+ * What it can't work with is in pagecache-inactive-test.c.
  */
 
 #include "qemu/osdep.h"
@@ -13,8 +13,6 @@
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "pagecache-test-proxy.h"
-
-#define NO_SOCKET "the target of the migration is no socket"
 
 /* The state of capability @name */
 static bool capability(QTestState *who, const char *name)
@@ -34,18 +32,6 @@ static bool capability(QTestState *who, const char *name)
     g_assert_true(found);
     qobject_unref(rsp);
     return state;
-}
-
-/* False: this QEMU, or this kernel, can't do that. */
-static bool try_capability(QTestState *who, const char *name)
-{
-    QDict *rsp = qtest_qmp(who, "{ 'execute': 'migrate-set-capabilities',"
-                           " 'arguments': { 'capabilities': [ {"
-                           " 'capability': %s, 'state': true } ] } }", name);
-    bool ok = qdict_haskey(rsp, "return");
-
-    qobject_unref(rsp);
-    return ok;
 }
 
 /* --- the capability itself --- */
@@ -218,243 +204,6 @@ static void test_no_disk(void)
     pct_free(t);
 }
 
-/* --- inactive in a migration to another QEMU --- */
-
-/* The migration is a plain one, for this reason. */
-static void check_inactive(PcTest *t, const char *reason)
-{
-    pct_assert_inactive(t->src, reason);
-    g_assert_cmpint(pct_transferred(t->src), >, PRIVATE_SIZE + CACHE_SIZE);
-}
-
-static void run_inactive(PcTest *t, const char *reason)
-{
-    pct_hint_cache(t);
-    pct_incoming(t);
-    pct_migrate(t);
-    pct_finish(t);
-    check_inactive(t, reason);
-    pct_free(t);
-}
-
-static void test_return_path_off(void)
-{
-    PcTest *t = pct_new_pair();
-
-    migrate_set_capability(t->src, "return-path", false);
-    run_inactive(t, "the capability return-path is off");
-}
-
-static void test_global_without_return_path(void)
-{
-    PcTest *t = pct_new();
-    g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strdup_printf(
-        "%s -global migration.skip-pagecache=on", disk);
-
-    pct_start_src(t, args);
-    pct_start_dst(t, args);
-    run_inactive(t, "the capability return-path is off");
-}
-
-/* Any other capability of both sides */
-static void test_with_capability(const void *opaque)
-{
-    const char *name = opaque;
-    PcTest *t = pct_new_pair();
-    g_autofree char *reason = g_strdup_printf("the capability %s is on", name);
-
-    if (!try_capability(t->dst, name) || !try_capability(t->src, name)) {
-        g_test_skip("capability can't be set here");
-        pct_free(t);
-        return;
-    }
-    run_inactive(t, reason);
-}
-
-/* And it does switch to postcopy. */
-static void test_postcopy(void)
-{
-    PcTest *t = pct_new_pair();
-
-    if (!try_capability(t->dst, "postcopy-ram") ||
-        !try_capability(t->src, "postcopy-ram")) {
-        g_test_skip("capability postcopy-ram can't be set here");
-        pct_free(t);
-        return;
-    }
-    pct_hint_cache(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    wait_for_migration_status(t->src, "active", NULL);
-    qtest_qmp_assert_success(t->src, "{ 'execute': 'migrate-start-postcopy' }");
-    qtest_qmp_eventwait(t->src, "STOP");
-    pct_finish(t);
-    check_inactive(t, "the capability postcopy-ram is on");
-    pct_free(t);
-}
-
-static void test_cpr_reboot(void)
-{
-    PcTest *t = pct_new_pair();
-
-    migrate_set_parameter_str(t->src, "mode", "cpr-reboot");
-    migrate_set_parameter_str(t->dst, "mode", "cpr-reboot");
-    run_inactive(t, "the migration mode is one of cpr");
-}
-
-/* --- inactive in a save, and in the restore --- */
-
-static void save(PcTest *t, const char *uri)
-{
-    migrate_qmp(t->src, NULL, uri, NULL, "{}");
-    wait_for_migration_complete(t->src);
-}
-
-static void restore(PcTest *t, const char *uri)
-{
-    migrate_incoming_qmp(t->dst, uri, NULL, "{}");
-    wait_for_migration_complete(t->dst);
-    pct_check_memory(t, t->dst);
-    g_assert_null(pct_info(t->dst));
-}
-
-/* return-path, which came with the capability, is not in the way. */
-static void test_exec(void)
-{
-    PcTest *t = pct_new_pair();
-    g_autofree char *to = g_strdup_printf("exec:cat >%s/saved", t->dir);
-    g_autofree char *from = g_strdup_printf("exec:cat %s/saved", t->dir);
-
-    pct_hint_cache(t);
-    save(t, to);
-    check_inactive(t, NO_SOCKET);
-    restore(t, from);
-    pct_free(t);
-}
-
-/* The flag on the command line, like that of a domain in a file */
-static void test_exec_with_global(void)
-{
-    PcTest *t = pct_new();
-    g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strdup_printf(
-        "%s -global migration.skip-pagecache=on", disk);
-    g_autofree char *to = g_strdup_printf("exec:cat >%s/saved", t->dir);
-    g_autofree char *from = g_strdup_printf("exec:cat %s/saved", t->dir);
-
-    pct_start_src(t, args);
-    pct_start_dst(t, args);
-    pct_hint_cache(t);
-    save(t, to);
-    check_inactive(t, NO_SOCKET);
-    restore(t, from);
-    pct_free(t);
-}
-
-static void test_file(void)
-{
-    PcTest *t = pct_new_pair();
-    g_autofree char *uri = g_strdup_printf("file:%s/saved", t->dir);
-
-    pct_hint_cache(t);
-    save(t, uri);
-    check_inactive(t, NO_SOCKET);
-    restore(t, uri);
-    pct_free(t);
-}
-
-static void test_mapped_ram(void)
-{
-    PcTest *t = pct_new_pair();
-    g_autofree char *uri = g_strdup_printf("file:%s/saved", t->dir);
-
-    pct_hint_cache(t);
-    migrate_set_capability(t->src, "mapped-ram", true);
-    migrate_set_capability(t->dst, "mapped-ram", true);
-    save(t, uri);
-    pct_assert_inactive(t->src, "the capability mapped-ram is on");
-    restore(t, uri);
-    pct_free(t);
-}
-
-/* As virsh save does it */
-static void test_fd_of_a_file(void)
-{
-    PcTest *t = pct_new_pair();
-    g_autofree char *name = pct_path(t, "saved");
-    g_autofree char *from = g_strdup_printf("exec:cat %s", name);
-    int fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-
-    g_assert_cmpint(fd, >=, 0);
-    qtest_qmp_fds_assert_success(t->src, &fd, 1,
-                                 "{ 'execute': 'getfd', 'arguments': {"
-                                 "  'fdname': 'saved' } }");
-    close(fd);
-    pct_hint_cache(t);
-    save(t, "fd:saved");
-    check_inactive(t, NO_SOCKET);
-    restore(t, from);
-    pct_free(t);
-}
-
-static void test_background_snapshot(void)
-{
-    PcTest *t = pct_new_pair();
-    g_autofree char *to = g_strdup_printf("exec:cat >%s/saved", t->dir);
-    g_autofree char *from = g_strdup_printf("exec:cat %s/saved", t->dir);
-
-    /* it can't be had with return-path, whoever has set that */
-    migrate_set_capability(t->src, "return-path", false);
-    if (!try_capability(t->src, "background-snapshot")) {
-        g_test_skip("capability background-snapshot can't be set here");
-        pct_free(t);
-        return;
-    }
-    pct_hint_cache(t);
-    save(t, to);
-    pct_assert_inactive(t->src, "the capability background-snapshot is on");
-    pct_wait_running(t->src);
-    restore(t, from);
-    pct_free(t);
-}
-
-static void test_savevm(void)
-{
-    PcTest *t;
-    g_autofree char *args = NULL, *out = NULL;
-
-    if (!have_qemu_img()) {
-        g_test_skip("QTEST_QEMU_IMG not set or qemu-img missing");
-        return;
-    }
-    t = pct_new();
-    args = pct_qcow2_args(t);
-    pct_start_src(t, args);
-    migrate_set_capability(t->src, "skip-pagecache", true);
-    pct_hint_cache(t);
-    out = qtest_hmp(t->src, "savevm here");
-    g_assert_cmpstr(out, ==, "");
-    pct_assert_inactive(t->src, "not a live migration to another QEMU");
-
-    qtest_memset(t->src, CACHE_START, 0x5a, CACHE_SIZE);
-    g_assert_cmphex(pct_first_wrong(t, t->src), ==, CACHE_START);
-    g_free(out);
-    out = qtest_hmp(t->src, "loadvm here");
-    g_assert_cmpstr(out, ==, "");
-    pct_check_memory(t, t->src);
-
-    /* It was not for ever. */
-    pct_start_dst(t, args);
-    pct_on(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES);
-    pct_free(t);
-}
-
 /* --- figures --- */
 
 static void test_figures_of_the_last_migration(void)
@@ -478,7 +227,7 @@ static void test_figures_of_the_last_migration(void)
     pct_incoming(t);
     pct_migrate(t);
     pct_finish(t);
-    check_inactive(t, "the capability return-path is off");
+    pct_check_inactive(t, "the capability return-path is off");
 
     /* ... and that after it a plain one. */
     pct_hop(t);
@@ -530,26 +279,6 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/one-side/destination", test_destination_only);
     qtest_add_func("/pagecache/nothing-to-do/no-hints", test_no_hints);
     qtest_add_func("/pagecache/nothing-to-do/no-disk", test_no_disk);
-
-    qtest_add_func("/pagecache/inactive/return-path-off",
-                   test_return_path_off);
-    qtest_add_func("/pagecache/inactive/global-without-return-path",
-                   test_global_without_return_path);
-    qtest_add_data_func("/pagecache/inactive/xbzrle", "xbzrle",
-                        test_with_capability);
-    qtest_add_data_func("/pagecache/inactive/postcopy-ram", "postcopy-ram",
-                        test_with_capability);
-    qtest_add_func("/pagecache/inactive/postcopy", test_postcopy);
-    qtest_add_func("/pagecache/inactive/cpr-reboot", test_cpr_reboot);
-    qtest_add_func("/pagecache/inactive/exec", test_exec);
-    qtest_add_func("/pagecache/inactive/exec-with-global",
-                   test_exec_with_global);
-    qtest_add_func("/pagecache/inactive/file", test_file);
-    qtest_add_func("/pagecache/inactive/mapped-ram", test_mapped_ram);
-    qtest_add_func("/pagecache/inactive/fd-of-a-file", test_fd_of_a_file);
-    qtest_add_func("/pagecache/inactive/background-snapshot",
-                   test_background_snapshot);
-    qtest_add_func("/pagecache/inactive/savevm", test_savevm);
 
     qtest_add_func("/pagecache/figures/of-the-last-migration",
                    test_figures_of_the_last_migration);

@@ -501,6 +501,12 @@ void pct_assert_inactive(QTestState *who, const char *reason)
     qobject_unref(info);
 }
 
+void pct_check_inactive(PcTest *t, const char *reason)
+{
+    pct_assert_inactive(t->src, reason);
+    g_assert_cmpint(pct_transferred(t->src), >, PRIVATE_SIZE + CACHE_SIZE);
+}
+
 void pct_wait_running(QTestState *who)
 {
     gint64 end = g_get_monotonic_time() + TIMEOUT_US;

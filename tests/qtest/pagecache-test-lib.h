@@ -158,6 +158,8 @@ int64_t pct_transferred(QTestState *who);
 /* query-migrate's error-desc, or NULL; g_free() it */
 char *pct_error(QTestState *who);
 void pct_assert_inactive(QTestState *who, const char *reason);
+/* That of the source, in a migration that was a plain one */
+void pct_check_inactive(PcTest *t, const char *reason);
 /* The guest runs, or will at once: it does so after "failed" only. */
 void pct_wait_running(QTestState *who);
 /* What must hold of the figures of both sides after every migration */
