@@ -45,7 +45,9 @@ static bool goes_to_a_socket(MigrationState *s)
 
 bool pagecache_may_open_return_path(MigrationState *s)
 {
-    return !s->pagecache_return_path || goes_to_a_socket(s);
+    /* COLO speaks on it itself, and not the language of a return path. */
+    return !s->pagecache_return_path ||
+           (goes_to_a_socket(s) && !migrate_colo());
 }
 
 const char *pagecache_why_inactive(MigrationState *s)
@@ -59,6 +61,9 @@ const char *pagecache_why_inactive(MigrationState *s)
     if (migrate_rdma()) {
         return "the migration uses RDMA";
     }
+    if (migrate_colo()) {
+        return "the capability x-colo is on";
+    }
     if (!goes_to_a_socket(s)) {
         return "the target of the migration is no socket";
     }
@@ -67,9 +72,6 @@ const char *pagecache_why_inactive(MigrationState *s)
     }
     if (migrate_postcopy_ram()) {
         return "the capability postcopy-ram is on";
-    }
-    if (migrate_colo()) {
-        return "the capability x-colo is on";
     }
     if (migrate_xbzrle()) {
         return "the capability xbzrle is on";

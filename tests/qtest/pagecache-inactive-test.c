@@ -105,6 +105,39 @@ static void test_cpr_reboot(void)
     run_inactive(t, "the migration mode is one of cpr");
 }
 
+/* Both hosts go on with it, each with an image of its own. */
+static void test_colo(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *copy = pct_path(t, "copy");
+    g_autofree char *args = g_strdup_printf(DISK_ARGS, copy);
+
+    g_assert_true(g_file_set_contents(copy, (char *)t->disk_data, DISK_SIZE,
+                                      NULL));
+    pct_start_src(t, NULL);
+    pct_start_dst(t, args);
+    pct_on(t);
+    if (!try_capability(t->dst, "x-colo") ||
+        !try_capability(t->src, "x-colo")) {
+        g_test_skip("capability x-colo can't be set here");
+        pct_free(t);
+        return;
+    }
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate(t);
+    wait_for_migration_status(t->src, "colo", NULL);
+    wait_for_migration_status(t->dst, "colo", NULL);
+    pct_assert_inactive(t->src, "the capability x-colo is on");
+    /* the destination goes on alone */
+    pct_kill(t->src);
+    t->src = NULL;
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'x-colo-lost-heartbeat' }");
+    pct_wait_running(t->dst);
+    pct_check_memory(t, t->dst);
+    pct_free(t);
+}
+
 /* Both channels of cpr-transfer; false: nobody listens at @cpr yet. */
 static bool migrate_cpr(QTestState *who, const char *cpr, const char *path)
 {
@@ -351,6 +384,7 @@ int main(int argc, char **argv)
     qtest_add_data_func("/pagecache/inactive/postcopy-ram", "postcopy-ram",
                         test_with_capability);
     qtest_add_func("/pagecache/inactive/postcopy", test_postcopy);
+    qtest_add_func("/pagecache/inactive/x-colo", test_colo);
     qtest_add_func("/pagecache/inactive/cpr-reboot", test_cpr_reboot);
     qtest_add_func("/pagecache/inactive/cpr-transfer", test_cpr_transfer);
     qtest_add_func("/pagecache/inactive/confidential", test_confidential);
