@@ -288,6 +288,92 @@ static void test_all_of_it(void)
     hang_free(t);
 }
 
+/* --- it hangs, and the disk is unplugged --- */
+
+/* All is offered to a reader whose reads hang, and will for long. */
+static PcTest *hang_before_unplug(void)
+{
+    PcTest *t = hang_new_on("pc",
+                            "-global migration.x-pagecache-deadline=60000");
+
+    if (t) {
+        pct_migrate_slowly(t);
+        pct_wait_ready(t->dst);
+        pct_relay_hang(&relay, 1);
+        pct_hint_cache(t);
+        pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    }
+    return t;
+}
+
+static void eject_promptly(QTestState *who)
+{
+    gint64 begin = g_get_monotonic_time();
+
+    pct_eject(who);
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, PROMPT_US);
+}
+
+/* Not a page was read. */
+static void finish_unread(PcTest *t)
+{
+    gint64 begin = g_get_monotonic_time();
+
+    pct_finish(t);
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, PROMPT_US);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), ==, CACHE_PAGES);
+}
+
+static void test_unplug_source(void)
+{
+    PcTest *t = hang_before_unplug();
+
+    if (!t) {
+        return;
+    }
+    eject_promptly(t->src);
+    finish_unread(t);
+    assert_prompt(t->dst);
+    quit_promptly(&t->src);
+    quit_promptly(&t->dst);
+    hang_free(t);
+}
+
+/* The reader has nothing of the guest's disk, which goes at once. */
+static void test_unplug_destination(void)
+{
+    PcTest *t = hang_before_unplug();
+
+    if (!t) {
+        return;
+    }
+    eject_promptly(t->dst);
+    assert_prompt(t->dst);
+    /* the stream must not have the state of what is not there any more */
+    eject_promptly(t->src);
+    finish_unread(t);
+    quit_promptly(&t->dst);
+    hang_free(t);
+}
+
+static void test_unplug_quit(void)
+{
+    PcTest *t = hang_before_unplug();
+    g_autofree char *args = NULL;
+
+    if (!t) {
+        return;
+    }
+    eject_promptly(t->dst);
+    quit_promptly(&t->dst);
+    pct_wait_failed(t->src);
+    args = g_strdup_printf(DISK_ARGS CONTROLLER, t->disk);
+    pct_migrate_again(t, args);
+    hang_free(t);
+}
+
 /* It does not hang, it is gone; and it comes back. */
 static void test_target_dies(void)
 {
@@ -321,6 +407,10 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/hang/cancel", test_cancel);
     qtest_add_func("/pagecache/hang/and-recovers", test_and_recovers);
     qtest_add_func("/pagecache/hang/all-of-it", test_all_of_it);
+    qtest_add_func("/pagecache/hang/unplug/source", test_unplug_source);
+    qtest_add_func("/pagecache/hang/unplug/destination",
+                   test_unplug_destination);
+    qtest_add_func("/pagecache/hang/unplug/quit", test_unplug_quit);
     qtest_add_func("/pagecache/hang/target-dies", test_target_dies);
     return g_test_run();
 }
