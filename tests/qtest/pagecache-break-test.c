@@ -77,7 +77,10 @@ static void test_cancel_repeatedly(void)
     pct_free(t);
 }
 
-/* What was in flight is nothing special for a plain migration. */
+/*
+ * What was in flight is nothing special for a plain migration.  It may not
+ * leave a page to the switchover, and would not end if it passed one over.
+ */
 static void test_cancel_then_plain(void)
 {
     PcTest *t = in_the_middle();
@@ -85,12 +88,31 @@ static void test_cancel_then_plain(void)
     cancel(t);
     qtest_quit(t->dst);
     migrate_set_capability(t->src, "skip-pagecache", false);
+    migrate_set_parameter_int(t->src, "downtime-limit", 0);
     pct_start_dst(t, NULL);
     pct_incoming(t);
     pct_migrate(t);
     pct_finish(t);
     g_assert_null(pct_info(t->src));
     g_assert_cmpint(pct_transferred(t->src), >, PRIVATE_SIZE + CACHE_SIZE);
+    pct_free(t);
+}
+
+/* It has no part in the next one, and no figures are left. */
+static void test_cancel_then_inactive(void)
+{
+    PcTest *t = in_the_middle();
+
+    cancel(t);
+    qtest_quit(t->dst);
+    t->dst = NULL;
+    pct_full_speed(t);
+    migrate_qmp(t->src, NULL, "exec:cat >/dev/null", NULL, "{}");
+    wait_for_migration_complete(t->src);
+    pct_assert_inactive(t->src, "the target of the migration is no socket");
+    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), ==, 0);
+    pct_check_memory(t, t->src);
     pct_free(t);
 }
 
@@ -256,6 +278,8 @@ int main(int argc, char **argv)
                    test_cancel_repeatedly);
     qtest_add_func("/pagecache/break/cancel-then-plain",
                    test_cancel_then_plain);
+    qtest_add_func("/pagecache/break/cancel-then-inactive",
+                   test_cancel_then_inactive);
     qtest_add_func("/pagecache/break/destination-killed",
                    test_destination_killed);
     qtest_add_func("/pagecache/break/destination-quits",

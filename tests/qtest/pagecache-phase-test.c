@@ -315,6 +315,8 @@ static void test_cut_after_end(void)
     migrate_continue(t->src, "pre-switchover");
     pct_wait_failed(t->src);
     pct_wait_failed(t->dst);
+    /* END was loaded, and not what comes after it. */
+    g_assert_cmpint(pct_figure(t->dst, "blackout-time"), >, 0);
     qtest_quit(t->dst);
     pct_proxy_free(r.p);
     check_second_migration(t);
