@@ -205,19 +205,25 @@ static void test_early_release(void)
  */
 static void test_release_in_flight(void)
 {
+    /* it releases whole offers: the last ones are more than a quarter */
+    const int64_t most = CACHE_PAGES / 16 * 15;
     PcTest *t = new_pair("release-in-flight",
                          "late-report:after=1:limit=1:" FOREVER);
 
     scribble_some(t);
     start(t);
-    pct_wait_figure(t->src, "released-pages", CACHE_PAGES);
     pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
+    /* a quarter in each turn takes many turns, which now come faster */
+    migrate_set_parameter_int(t->src, "max-bandwidth", 1 * MiB);
+    pct_wait_figure(t->src, "released-pages", most);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
     pct_arm(t->dst, "");
     pct_finish(t);
     pct_check_figures(t);
     g_assert_cmpint(pct_fired(t->src, "release-in-flight"), >, 0);
     g_assert_cmpint(pct_fired(t->dst, "late-report"), ==, 1);
-    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), <=,
+                    CACHE_PAGES - most);
     pct_free(t);
 }
 
