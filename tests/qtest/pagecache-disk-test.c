@@ -40,21 +40,10 @@ static void hint_cache_at(PcTest *t, uint64_t offset)
 static void check_read(PcTest *t, const char *args, uint64_t offset,
                        const char *reader)
 {
-    QDict *disk;
-
     start_both(t, args);
     hint_cache_at(t, offset);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES);
-    disk = pct_disk_info(t->dst);
-    g_assert_cmpstr(qdict_get_str(disk, "device"), ==, DISK_PATH);
-    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "ready");
-    g_assert_cmpstr(qdict_get_str(disk, "reader"), ==, reader);
-    g_assert_cmpint(qdict_get_int(disk, "errors"), ==, 0);
-    qobject_unref(disk);
+    pct_refill_cache(t);
+    pct_check_read_by(t, reader);
 }
 
 /* --- iSCSI --- */

@@ -110,11 +110,7 @@ static void migrate_onward(PcTest *t)
     pct_start_dst(t, args);
     pct_on(t);
     pct_hint_cache(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES);
+    pct_refill_cache(t);
     quit_promptly(&first);
 }
 
@@ -236,11 +232,7 @@ static void test_cancel(void)
     args = g_strdup_printf(DISK_ARGS CONTROLLER, t->disk);
     pct_start_dst(t, args);
     pct_on(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES);
+    pct_refill_cache(t);
     hang_free(t);
 }
 

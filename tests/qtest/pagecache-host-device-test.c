@@ -14,7 +14,6 @@
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 #include "qemu/cutils.h"
-#include "qobject/qdict.h"
 #include "pagecache-test-lib.h"
 
 #define TIMEOUT_US      (60 * G_USEC_PER_SEC)
@@ -112,20 +111,9 @@ static void start_both(PcTest *t, const char *args)
 
 static void check_read(PcTest *t)
 {
-    QDict *disk;
-
     pct_hint_cache(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES);
-    disk = pct_disk_info(t->dst);
-    g_assert_cmpstr(qdict_get_str(disk, "device"), ==, DISK_PATH);
-    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "ready");
-    g_assert_cmpstr(qdict_get_str(disk, "reader"), ==, "file");
-    g_assert_cmpint(qdict_get_int(disk, "errors"), ==, 0);
-    qobject_unref(disk);
+    pct_refill_cache(t);
+    pct_check_read_by(t, "file");
 }
 
 typedef struct Way {

@@ -363,11 +363,7 @@ static void test_savevm(void)
     /* It was not for ever. */
     pct_start_dst(t, args);
     pct_on(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES);
+    pct_refill_cache(t);
     pct_free(t);
 }
 

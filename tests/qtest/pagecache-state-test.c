@@ -122,11 +122,7 @@ static void test_source_only(void)
     qtest_quit(t->dst);
     pct_start_dst(t, NULL);
     pct_on(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES);
+    pct_refill_cache(t);
     pct_free(t);
 }
 
@@ -213,11 +209,7 @@ static void test_figures_of_the_last_migration(void)
     g_assert_null(pct_info(t->src));
     g_assert_null(pct_info(t->dst));
     pct_hint_cache(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES);
+    pct_refill_cache(t);
 
     /* The next one is inactive... */
     pct_hop(t);

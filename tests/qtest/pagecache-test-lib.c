@@ -363,17 +363,33 @@ void pct_finish(PcTest *t)
     pct_check_memory(t, t->dst);
 }
 
+void pct_refill_cache(PcTest *t)
+{
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+}
+
+void pct_check_read_by(PcTest *t, const char *reader)
+{
+    QDict *disk = pct_disk_info(t->dst);
+
+    g_assert_cmpstr(qdict_get_str(disk, "device"), ==, DISK_PATH);
+    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "ready");
+    g_assert_cmpstr(qdict_get_str(disk, "reader"), ==, reader);
+    g_assert_cmpint(qdict_get_int(disk, "errors"), ==, 0);
+    qobject_unref(disk);
+}
+
 void pct_migrate_again(PcTest *t, const char *args)
 {
     pct_wait_running(t->src);
     pct_check_memory(t, t->src);
     pct_start_dst(t, args);
     pct_on(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES);
+    pct_refill_cache(t);
 }
 
 void pct_eject(QTestState *who)

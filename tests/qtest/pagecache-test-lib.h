@@ -132,6 +132,10 @@ uint64_t pct_first_wrong(PcTest *t, QTestState *who);
 void pct_check_memory(PcTest *t, QTestState *who);
 /* The destination arrived: it is the source of the next migration. */
 void pct_hop(PcTest *t);
+/* A whole migration: all of the cache, which is hinted, is refilled. */
+void pct_refill_cache(PcTest *t);
+/* ... and this kind of reader had no trouble with the disk. */
+void pct_check_read_by(PcTest *t, const char *reader);
 /*
  * A migration came to nothing, and t->dst is gone: the guest runs on at the
  * source with its memory right, and the next migration, to a new destination
