@@ -81,7 +81,7 @@ typedef struct PagecacheDst {
     bool reporter_started;      /* main thread */
     QemuThread reporter;
     Stat64 offered, reported, superseded, unavailable;
-    int64_t blackout_us;
+    int64_t blackout_us;        /* of END; -1: it has not come */
 } PagecacheDst;
 
 /* BQL */
@@ -456,6 +456,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
 
     d = g_new0(PagecacheDst, 1);
     d->refs = 1;
+    d->blackout_us = -1;
     qemu_mutex_init(&d->lock);
     qemu_cond_init(&d->cond);
     g_queue_init(&d->reports);
@@ -803,7 +804,7 @@ MigrationPagecacheInfo *pagecache_dst_info(void)
     info->has_superseded_pages = true;
     info->superseded_pages = stat64_get(&dst->superseded);
     info->refill_bytes = info->reported_pages << dst->page_bits;
-    info->has_blackout_time = dst->blackout_us;
+    info->has_blackout_time = dst->blackout_us >= 0;
     info->blackout_time = dst->blackout_us;
     info->has_disks = true;
     for (i = dst->disks->len; i-- > 0;) {
