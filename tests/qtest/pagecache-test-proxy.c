@@ -39,6 +39,7 @@ struct PctProxy {
 
     GMutex lock;                /* for the rest */
     bool quit;
+    bool stall;
     bool hold;
     uint16_t swallow;           /* message type; 0: none */
     bool hold_verdict;
@@ -180,6 +181,16 @@ static void pass_section(PctProxy *p, const uint8_t *data, size_t len)
     }
 }
 
+static bool stalled(PctProxy *p)
+{
+    bool stall;
+
+    g_mutex_lock(&p->lock);
+    stall = p->stall;
+    g_mutex_unlock(&p->lock);
+    return stall;
+}
+
 static void pass_all(PctProxy *p, int fd, GByteArray *bytes)
 {
     send_all(p, fd, bytes->data, bytes->len);
@@ -193,7 +204,7 @@ static void pass_forward(PctProxy *p)
     const uint8_t *buf = p->forward->data;
     size_t len = p->forward->len, done = 0, at = 0;
 
-    while (at < len) {
+    while (at < len && !stalled(p)) {
         const uint8_t *found = memmem(buf + at, len - at, id, sizeof(id));
         size_t keep, k;
         ssize_t n;
@@ -428,6 +439,7 @@ static gpointer proxy_thread(gpointer opaque)
         }
         if (fds[0].revents) {
             g_assert_cmpint(read(p->wake, &count, 8), ==, 8);
+            pass_forward(p);    /* what had to wait */
         }
         if (fds[1].revents) {
             accept_source(p);
@@ -541,6 +553,21 @@ void pct_proxy_free(PctProxy *p)
 void pct_proxy_cut(PctProxy *p)
 {
     p->cut = true;
+}
+
+void pct_proxy_stall(PctProxy *p)
+{
+    g_mutex_lock(&p->lock);
+    p->stall = true;
+    g_mutex_unlock(&p->lock);
+}
+
+void pct_proxy_go_on(PctProxy *p)
+{
+    g_mutex_lock(&p->lock);
+    p->stall = false;
+    g_mutex_unlock(&p->lock);
+    wake(p);
 }
 
 void pct_proxy_hold(PctProxy *p, bool hold)

@@ -73,6 +73,12 @@ void pct_proxy_free(PctProxy *p);
  * has been sent.
  */
 void pct_proxy_cut(PctProxy *p);
+/*
+ * The same: what the source sends behind this section waits here, until
+ * pct_proxy_go_on().
+ */
+void pct_proxy_stall(PctProxy *p);
+void pct_proxy_go_on(PctProxy *p);
 
 /*
  * Reports wait here from now on, or go on.  They pass through @report first.
