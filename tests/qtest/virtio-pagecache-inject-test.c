@@ -16,27 +16,26 @@
 
 static PcPair *new_pair(const char *faults)
 {
-    PcPair *p = pair_new("");
+    PcPair *p = pair_new_cache("");
 
     pct_arm(p->g->qts, faults);
     pcguest_probe(p->g);
     return p;
 }
 
-/* One page in each of @n messages, of those that the channel sends last */
+/* One page of the cache in each of @n messages */
 static void send_hints(PcPair *p, uint32_t epoch, unsigned n)
 {
     unsigned i;
 
     for (i = 0; i < n; i++) {
-        pcguest_send_hint(p->g, epoch, FILL_END - (i + 1) * 0x1000ull, i * 8,
-                          1, 0);
+        pcguest_hint_cache(p->g, epoch, i, 1);
     }
 }
 
-static void finish(PcPair *p)
+static void finish(PcPair *p, int64_t proven)
 {
-    pair_finish(p);
+    pair_move(p, proven);
     pair_assert_sane(p);
     pair_free(p);
 }
@@ -52,7 +51,7 @@ static void test_lose_announce(void)
     /* a driver that looks by itself is welcome */
     send_hints(p, pcguest_epoch(p->g), 5);
     pair_wait_figure(p, "hinted-pages", 5);
-    finish(p);
+    finish(p, 5);
 }
 
 static void test_lose_message(void)
@@ -68,7 +67,7 @@ static void test_lose_message(void)
     pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_OK);
     g_assert_cmpint(pair_figure(p, "map-time"), ==, -1);
     g_assert_cmpint(pct_fired(p->g->qts, "lose-message"), ==, 5);
-    finish(p);
+    finish(p, 4);
 }
 
 static void test_duplicate_message(void)
@@ -84,7 +83,7 @@ static void test_duplicate_message(void)
     pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_OK);
     pair_wait_figure(p, "dropped-hints", 1);
     g_assert_cmpint(pct_fired(p->g->qts, "duplicate-message"), ==, 9);
-    finish(p);
+    finish(p, 8);
 }
 
 static void test_stall_device(void)
@@ -96,7 +95,7 @@ static void test_stall_device(void)
     pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_OK);
     pair_wait_figure(p, "hinted-pages", 8);
     g_assert_cmpint(pct_fired(p->g->qts, "stall-device"), >, 3);
-    finish(p);
+    finish(p, 8);
 }
 
 /* The guest lets the device go that holds a message for later. */
@@ -111,9 +110,7 @@ static void test_busy_unplug(void)
     pct_wait_fired(p->g->qts, "busy-map", 2);
     pcguest_eject(p->g, "pagecache");
     pct_arm(p->g->qts, "");
-    pair_set_bandwidth(p, 0);
-    wait_for_migration_complete(p->g->qts);
-    wait_for_migration_complete(p->dst);
+    pair_complete(p, 0);
     g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 0);
     pair_free(p);
 }
