@@ -512,13 +512,16 @@ static void make_offer(const PagecachePoolRun *taken, int64_t now,
 {
     RAMBlock *rb = g_ptr_array_index(src->blocks, taken->block);
     PagecachePoolRun run = *taken;
-    uint32_t i, zeros = 0;
+    uint32_t i, zeros = 0, freed = 0;
 
     run.npages = 0;
     for (i = 0; i <= taken->npages; i++) {
         uint64_t page = taken->page + i;
-        bool good = i < taken->npages && test_bit(page, rb->bmap);
+        bool here = i < taken->npages;
+        bool good = here && test_bit(page, rb->bmap);
 
+        /* The guest said so: free page hinting has cleared the bit. */
+        freed += here && !good;
         /* A zero page is a few bytes on the channel. */
         if (good && buffer_is_zero(rb->host + to_bytes(page), to_bytes(1))) {
             zeros++;
@@ -540,7 +543,7 @@ static void make_offer(const PagecachePoolRun *taken, int64_t now,
             trace_pagecache_src_offer(o.disk, o.sector, rb->idstr, o.page,
                                       o.npages);
         }
-        if (i < taken->npages) {
+        if (here) {
             PagecachePoolRun one = { .block = run.block, .page = page,
                                      .npages = 1 };
 
@@ -551,6 +554,7 @@ static void make_offer(const PagecachePoolRun *taken, int64_t now,
         run.npages = 0;
     }
     count_released(zeros, "zero");
+    count_released(freed, "free");
 }
 
 static void make_offers(GArray *offers)
