@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QTest testcases for skip-pagecache: no refill writes after END
+ * QTest testcases for skip-pagecache: a guest with a balloon
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * What is outstanding at the end is sent by the channel, whose claim keeps late
- * refills away; but a page that the guest has freed meanwhile, and told the
- * balloon of, is never sent.  There END alone stands between a late refill and
- * what the guest puts into the page when it runs at the destination.
+ * The guest frees pages of its cache in the middle of a migration.  It gives
+ * them to the balloon, and they are zero without having been written; or it
+ * tells the balloon of them (free page hinting), and QEMU takes them for sent.
+ *
+ * The latter are what END is for.  What is outstanding at the end is sent by
+ * the channel, whose claim keeps late refills away; but there END alone stands
+ * between a late refill and what the guest puts into the page when it runs at
+ * the destination.
  */
 
 #include "qemu/osdep.h"
@@ -19,40 +23,40 @@
 #include "standard-headers/linux/virtio_ids.h"
 #include "pagecache-test-proxy.h"
 
-#define FOREVER         "delay-claim:ms=60000"      /* until it is disarmed */
 #define TIMEOUT_US      (30 * G_USEC_PER_SEC)
 
 #define BALLOON_SLOT    6
 #define BALLOON_ARGS    "-object iothread,id=io0 " \
                         "-device virtio-balloon-pci,id=balloon,addr=0x6," \
                         "free-page-hint=on,iothread=io0"
-#define FREE_PAGE_VQ    3       /* behind those for memory and statistics */
+#define INFLATE_VQ      0
+#define FREE_PAGE_VQ    3       /* behind those for deflation and statistics */
 
 /* What the driver has in the guest's memory: bytes */
 #define DRIVER_START    ZERO_START
 #define DRIVER_SIZE     (1 * MiB)
 
-/* A part of the cache: one offer, and one read */
-#define FREED           64
+/* What is freed, and stands on the disk as well: one offer, and one read */
+#define FREED_ADDR      (ZERO_START + 2 * MiB)
 #define FREED_PAGES     16u
-#define FREED_ADDR      pct_cache_addr(FREED)
 #define FREED_SIZE      (FREED_PAGES * PAGE)
+#define FREED_SECTOR    (10 * MiB / 512)
 
 typedef struct Balloon {
     QTestState *qts;
     QGuestAllocator alloc;
     QPCIBus *bus;
     QVirtioPCIDevice *dev;
-    QVirtQueue *vq;             /* for free pages */
-    uint64_t id;                /* guest address of a command's number */
+    QVirtQueue *inflate, *free_page;
+    uint64_t buffer;            /* guest address */
 } Balloon;
 
-typedef struct End {
+typedef struct Guest {
     PcTest *t;
     Balloon b;
     PctProxy *p;
-    bool swallow;               /* END is lost; false: all behind it waits */
-} End;
+    bool swallow_end, stall_behind_end;
+} Guest;
 
 /* --- the balloon's driver --- */
 
@@ -72,14 +76,16 @@ static void balloon_probe(Balloon *b, QTestState *qts)
     qvirtio_set_features(&b->dev->vdev,
                          1ull << VIRTIO_F_VERSION_1 |
                          1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT);
-    b->vq = qvirtqueue_setup(&b->dev->vdev, &b->alloc, FREE_PAGE_VQ);
+    b->inflate = qvirtqueue_setup(&b->dev->vdev, &b->alloc, INFLATE_VQ);
+    b->free_page = qvirtqueue_setup(&b->dev->vdev, &b->alloc, FREE_PAGE_VQ);
     qvirtio_set_driver_ok(&b->dev->vdev);
-    b->id = guest_alloc(&b->alloc, 2 * sizeof(uint32_t));
+    b->buffer = guest_alloc(&b->alloc, PAGE);
 }
 
 static void balloon_free(Balloon *b)
 {
-    g_free(container_of(b->vq, QVirtQueuePCI, vq));
+    g_free(container_of(b->inflate, QVirtQueuePCI, vq));
+    g_free(container_of(b->free_page, QVirtQueuePCI, vq));
     g_free(b->dev->pdev);
     g_free(b->dev);
     qpci_free_pc(b->bus);
@@ -93,196 +99,395 @@ static uint32_t balloon_command(Balloon *b)
                                          free_page_hint_cmd_id));
 }
 
-static void balloon_put(Balloon *b, uint64_t addr, uint32_t len, bool pages)
+static void balloon_put(Balloon *b, QVirtQueue *vq, uint64_t addr,
+                        uint32_t len, bool writable)
 {
-    uint32_t head = qvirtqueue_add(b->qts, b->vq, addr, len, pages, false);
+    uint32_t head = qvirtqueue_add(b->qts, vq, addr, len, writable, false);
 
-    qvirtqueue_kick(b->qts, &b->dev->vdev, b->vq, head);
+    qvirtqueue_kick(b->qts, &b->dev->vdev, vq, head);
+}
+
+/* Waits for @n buffers to be returned. */
+static void balloon_wait(Balloon *b, QVirtQueue *vq, unsigned n)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    while (n) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        n -= qvirtqueue_get_buf(b->qts, vq, NULL, NULL);
+    }
+}
+
+static void balloon_inflate(Balloon *b, uint64_t addr, unsigned pages)
+{
+    unsigned i;
+
+    for (i = 0; i < pages; i++) {
+        qtest_writel(b->qts, b->buffer + 4 * i,
+                     (addr >> VIRTIO_BALLOON_PFN_SHIFT) + i);
+    }
+    balloon_put(b, b->inflate, b->buffer, 4 * pages, false);
+    balloon_wait(b, b->inflate, 1);
 }
 
 /*
  * Tells of free pages.  A sync of the dirty log in between makes that void, and
  * is followed by another command.
  */
-static void balloon_report_free(Balloon *b, uint64_t addr, uint32_t len)
+static void balloon_tell_free(Balloon *b, uint64_t addr, uint32_t len)
 {
     gint64 end = g_get_monotonic_time() + TIMEOUT_US;
     uint32_t command;
-    unsigned back;
 
     do {
-        command = balloon_command(b);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        if (command == VIRTIO_BALLOON_CMD_ID_STOP) {
-            g_usleep(1000);
-            continue;
-        }
-        qtest_writel(b->qts, b->id, command);
-        qtest_writel(b->qts, b->id + 4, VIRTIO_BALLOON_CMD_ID_STOP);
-        balloon_put(b, b->id, 4, false);
-        balloon_put(b, addr, len, true);
-        balloon_put(b, b->id + 4, 4, false);
-        for (back = 0; back < 3;) {
+        while ((command = balloon_command(b)) == VIRTIO_BALLOON_CMD_ID_STOP) {
             g_assert_cmpint(g_get_monotonic_time(), <, end);
-            back += qvirtqueue_get_buf(b->qts, b->vq, NULL, NULL);
+            g_usleep(1000);
         }
+        qtest_writel(b->qts, b->buffer, command);
+        qtest_writel(b->qts, b->buffer + 4, VIRTIO_BALLOON_CMD_ID_STOP);
+        balloon_put(b, b->free_page, b->buffer, 4, false);
+        balloon_put(b, b->free_page, addr, len, true);
+        balloon_put(b, b->free_page, b->buffer + 4, 4, false);
+        balloon_wait(b, b->free_page, 3);
     } while (balloon_command(b) != VIRTIO_BALLOON_CMD_ID_STOP);
 }
 
-/* --- the stream --- */
+/* --- the guest --- */
 
 static void at_end(void *opaque, GByteArray *section)
 {
-    End *e = opaque;
+    Guest *g = opaque;
 
     if (pct_frame_type(section) != FRAME_END) {
         return;
     }
-    if (e->swallow) {
+    if (g->swallow_end) {
         g_byte_array_set_size(section, 0);
-    } else {
-        pct_proxy_stall(e->p);
+    }
+    if (g->stall_behind_end) {
+        pct_proxy_stall(g->p);
     }
 }
+
+/* Its migration may begin. */
+static Guest *guest_new(void)
+{
+    Guest *g = g_new0(Guest, 1);
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strconcat(disk, BALLOON_ARGS, NULL);
+
+    g->t = t;
+    t->machine = g_strdup("pc");
+    pct_start_src(t, args);
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_write(t, FREED_ADDR, t->disk_data + FREED_SECTOR * 512, FREED_SIZE);
+    balloon_probe(&g->b, t->src);
+    pct_incoming(t);
+    g->p = pct_proxy_new(t, at_end, NULL, g);
+    return g;
+}
+
+/* All is over: figures of the source, and memory of the destination */
+static void guest_finish(Guest *g, int64_t offered, int64_t proven)
+{
+    PcTest *t = g->t;
+
+    pct_check_memory(t, t->dst);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==, offered);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, proven);
+    pct_proxy_free(g->p);
+    balloon_free(&g->b);
+    pct_free(t);
+    g_free(g);
+}
+
+static void complete(Guest *g)
+{
+    pct_full_speed(g->t);
+    pct_wait_complete(g->t);
+}
+
+static void hint(Guest *g)
+{
+    pct_hint(g->t, "blk0", FREED_ADDR, FREED_SECTOR, FREED_PAGES);
+}
+
+/* What the pages must be from now on, without a write */
+static void set_freed(Guest *g, int byte)
+{
+    memset(g->t->ram + FREED_ADDR, byte, FREED_SIZE);
+}
+
+/* What the device has written for the driver is right as it is. */
+static void take_driver(Guest *g)
+{
+    qtest_bufread(g->t->src, DRIVER_START, g->t->ram + DRIVER_START,
+                  DRIVER_SIZE);
+}
+
+static void tell_free(Guest *g)
+{
+    balloon_tell_free(&g->b, FREED_ADDR, FREED_SIZE);
+    take_driver(g);
+}
+
+static void inflate(Guest *g)
+{
+    balloon_inflate(&g->b, FREED_ADDR, FREED_PAGES);
+    take_driver(g);
+}
+
+/* The window is full of other pages. */
+static void reach_pooled(Guest *g)
+{
+    pct_proxy_hold(g->p, true);
+    pct_hint_cache(g->t);
+    pct_migrate_slowly(g->t);
+    pct_wait_figure(g->t->dst, "reported-pages", CACHE_PAGES);
+    hint(g);
+    pct_wait_figure(g->t->src, "pooled-pages", FREED_PAGES);
+    g_assert_cmpint(pct_figure(g->t->src, "offered-pages"), ==, CACHE_PAGES);
+}
+
+/* They are refilled, and the reports on their way. */
+static void reach_in_flight(Guest *g)
+{
+    pct_proxy_hold(g->p, true);
+    hint(g);
+    pct_migrate_slowly(g->t);
+    pct_wait_figure(g->t->dst, "reported-pages", FREED_PAGES);
+    g_assert_cmpint(pct_figure(g->t->src, "in-flight-pages"), ==,
+                    FREED_PAGES);
+}
+
+/* --- free pages --- */
+
+/* They count as sent: there is nothing to be offered. */
+static void test_free_pooled(void)
+{
+    Guest *g = guest_new();
+
+    reach_pooled(g);
+    tell_free(g);
+    pct_proxy_hold(g->p, false);
+    pct_wait_figure(g->t->src, "proven-pages", CACHE_PAGES);
+    complete(g);
+    set_freed(g, 0);
+    guest_finish(g, CACHE_PAGES, CACHE_PAGES);
+}
+
+/* The guest takes them for something else. */
+static void test_free_pooled_used_again(void)
+{
+    Guest *g = guest_new();
+
+    reach_pooled(g);
+    tell_free(g);
+    pct_scribble(g->t, FREED_ADDR, FREED_PAGES);
+    pct_proxy_hold(g->p, false);
+    pct_wait_figure(g->t->src, "proven-pages", CACHE_PAGES);
+    complete(g);
+    guest_finish(g, pct_figure(g->t->src, "offered-pages"), CACHE_PAGES);
+}
+
+/* There is nothing to be proven any more. */
+static void test_free_in_flight(void)
+{
+    Guest *g = guest_new();
+
+    reach_in_flight(g);
+    tell_free(g);
+    pct_proxy_hold(g->p, false);
+    pct_wait_figure(g->t->src, "reported-pages", FREED_PAGES);
+    complete(g);
+    guest_finish(g, FREED_PAGES, 0);
+}
+
+static void test_free_in_flight_used_again(void)
+{
+    Guest *g = guest_new();
+
+    reach_in_flight(g);
+    tell_free(g);
+    pct_scribble(g->t, FREED_ADDR, FREED_PAGES);
+    pct_proxy_hold(g->p, false);
+    pct_wait_figure(g->t->src, "reported-pages", FREED_PAGES);
+    complete(g);
+    guest_finish(g, FREED_PAGES, 0);
+}
+
+/* --- pages in the balloon --- */
+
+/* A zero page is not offered. */
+static void test_inflated_pooled(void)
+{
+    Guest *g = guest_new();
+
+    reach_pooled(g);
+    inflate(g);
+    set_freed(g, 0);
+    pct_proxy_hold(g->p, false);
+    pct_wait_figure(g->t->src, "released-pages", FREED_PAGES);
+    complete(g);
+    guest_finish(g, CACHE_PAGES, CACHE_PAGES);
+}
+
+/* They differ from what was refilled. */
+static void test_inflated_in_flight(void)
+{
+    Guest *g = guest_new();
+
+    reach_in_flight(g);
+    inflate(g);
+    set_freed(g, 0);
+    pct_proxy_hold(g->p, false);
+    pct_wait_figure(g->t->src, "mismatched-pages", FREED_PAGES);
+    complete(g);
+    guest_finish(g, FREED_PAGES, 0);
+}
+
+/* As when they have been sent: the destination has what they held before. */
+static void test_inflated_after_proof(void)
+{
+    static const uint8_t zero[FREED_SIZE];
+    Guest *g = guest_new();
+    uint8_t here[FREED_SIZE];
+
+    hint(g);
+    pct_migrate_slowly(g->t);
+    pct_wait_figure(g->t->src, "proven-pages", FREED_PAGES);
+    inflate(g);
+    complete(g);
+    qtest_bufread(g->t->src, FREED_ADDR, here, FREED_SIZE);
+    g_assert_cmpmem(here, FREED_SIZE, zero, FREED_SIZE);
+    guest_finish(g, FREED_PAGES, FREED_PAGES);
+}
+
+/* --- END --- */
 
 /*
  * A guest frees pages whose refill has come as far as its claim, and no
  * further; and the migration has come to its last stage.
  */
-static End *start(bool swallow)
+static Guest *reach_end(bool swallow)
 {
-    End *e = g_new0(End, 1);
-    PcTest *t = pct_new();
-    g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strconcat(disk, BALLOON_ARGS, NULL);
+    Guest *g = guest_new();
+    PcTest *t = g->t;
 
-    e->t = t;
-    e->swallow = swallow;
-    t->machine = g_strdup("pc");
-    pct_start_src(t, args);
-    pct_start_dst(t, args);
-    pct_on(t);
-    balloon_probe(&e->b, t->src);
-    pct_arm(t->dst, FOREVER);
+    g->swallow_end = swallow;
+    g->stall_behind_end = !swallow;
+    pct_arm(t->dst, "delay-claim:ms=60000");
     migrate_set_capability(t->src, "pause-before-switchover", true);
-    pct_hint_cache_part(t, FREED, FREED_PAGES);
-    pct_incoming(t);
-    e->p = pct_proxy_new(t, at_end, NULL, e);
+    hint(g);
     pct_migrate_slowly(t);
     pct_wait_fired(t->dst, "delay-claim", 1);
-    balloon_report_free(&e->b, FREED_ADDR, FREED_SIZE);
+    tell_free(g);
     migrate_set_parameter_int(t->src, "downtime-limit", 2000 * 1000);
     pct_full_speed(t);
     wait_for_migration_status(t->src, "pre-switchover", NULL);
-    return e;
+    set_freed(g, 0);
+    return g;
+}
+
+static void load_end(Guest *g)
+{
+    migrate_continue(g->t->src, "pre-switchover");
+    pct_wait_figure(g->t->dst, "blackout-time", 0);
 }
 
 /* The refill goes on; all pages but the last are behind it then. */
-static void refill(End *e)
+static void refill(Guest *g)
 {
-    pct_arm(e->t->dst, "delay-claim:ms=1");
-    pct_wait_fired(e->t->dst, "delay-claim", FREED_PAGES);
+    pct_arm(g->t->dst, "delay-claim:ms=1");
+    pct_wait_fired(g->t->dst, "delay-claim", FREED_PAGES);
 }
 
-/* The freed pages, but for the last, are what they must be. */
-static void check_freed(End *e)
+/* At the destination, all but the last are what they must be. */
+static void check_freed(Guest *g)
 {
     const size_t size = FREED_SIZE - PAGE;
     g_autofree uint8_t *here = g_malloc(size);
 
-    qtest_bufread(e->t->dst, FREED_ADDR, here, size);
-    g_assert_cmpint(memcmp(here, e->t->ram + FREED_ADDR, size), ==, 0);
+    qtest_bufread(g->t->dst, FREED_ADDR, here, size);
+    g_assert_cmpint(memcmp(here, g->t->ram + FREED_ADDR, size), ==, 0);
 }
-
-static void set_freed(End *e, int byte)
-{
-    memset(e->t->ram + FREED_ADDR, byte, FREED_SIZE);
-}
-
-/* Besides the freed pages: what the driver has is as the source has it. */
-static void finish(End *e)
-{
-    PcTest *t = e->t;
-
-    qtest_bufread(t->src, DRIVER_START, t->ram + DRIVER_START, DRIVER_SIZE);
-    pct_check_memory(t, t->dst);
-    g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==, FREED_PAGES);
-    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
-    pct_proxy_free(e->p);
-    balloon_free(&e->b);
-    pct_free(t);
-    g_free(e);
-}
-
-/* --- tests --- */
 
 /* The refill comes to its claim after END. */
-static void test_claim_after(void)
+static void test_claim_after_end(void)
 {
-    End *e = start(false);
+    Guest *g = reach_end(false);
 
-    set_freed(e, 0);
-    migrate_continue(e->t->src, "pre-switchover");
-    pct_wait_figure(e->t->dst, "blackout-time", 0);
-    check_freed(e);
-    refill(e);
-    check_freed(e);
-    pct_proxy_go_on(e->p);
-    pct_wait_complete(e->t);
-    finish(e);
+    load_end(g);
+    check_freed(g);
+    refill(g);
+    check_freed(g);
+    pct_proxy_go_on(g->p);
+    pct_wait_complete(g->t);
+    guest_finish(g, FREED_PAGES, 0);
 }
 
 /* END finds it between claim and copy, and waits for it. */
-static void test_copy_across(void)
+static void test_copy_across_end(void)
 {
-    End *e = start(false);
+    Guest *g = reach_end(false);
 
-    set_freed(e, 0);
-    pct_arm(e->t->dst, "delay-copy:ms=1500:limit=1,delay-claim:ms=1");
-    pct_wait_fired(e->t->dst, "delay-copy", 1);
-    migrate_continue(e->t->src, "pre-switchover");
-    pct_wait_figure(e->t->dst, "blackout-time", 0);
+    pct_arm(g->t->dst, "delay-copy:ms=1500:limit=1,delay-claim:ms=1");
+    pct_wait_fired(g->t->dst, "delay-copy", 1);
+    load_end(g);
     /* this one is copied */
-    memcpy(e->t->ram + FREED_ADDR,
-           e->t->disk_data + pct_cache_sector(FREED) * 512, PAGE);
-    check_freed(e);
-    pct_wait_fired(e->t->dst, "delay-claim", FREED_PAGES);
-    check_freed(e);
-    pct_proxy_go_on(e->p);
-    pct_wait_complete(e->t);
-    finish(e);
+    memcpy(g->t->ram + FREED_ADDR, g->t->disk_data + FREED_SECTOR * 512, PAGE);
+    check_freed(g);
+    pct_wait_fired(g->t->dst, "delay-claim", FREED_PAGES);
+    check_freed(g);
+    pct_proxy_go_on(g->p);
+    pct_wait_complete(g->t);
+    guest_finish(g, FREED_PAGES, 0);
 }
 
 /* There was no END; what the guest has written at the destination stays. */
-static void test_none(void)
+static void test_no_end(void)
 {
-    End *e = start(true);
+    Guest *g = reach_end(true);
 
-    migrate_continue(e->t->src, "pre-switchover");
-    pct_wait_complete(e->t);
-    set_freed(e, 0);
-    check_freed(e);
-    set_freed(e, 0x5a);
-    qtest_bufwrite(e->t->dst, FREED_ADDR, e->t->ram + FREED_ADDR, FREED_SIZE);
-    refill(e);
-    check_freed(e);
-    finish(e);
+    migrate_continue(g->t->src, "pre-switchover");
+    pct_wait_complete(g->t);
+    check_freed(g);
+    set_freed(g, 0x5a);
+    qtest_bufwrite(g->t->dst, FREED_ADDR, g->t->ram + FREED_ADDR, FREED_SIZE);
+    refill(g);
+    check_freed(g);
+    guest_finish(g, FREED_PAGES, 0);
 }
 
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 
-    if (!pct_has_faults()) {
-        printf("1..0 # SKIP QEMU was built without faults on purpose\n");
-        return 0;
-    }
     if (!qtest_has_device("virtio-balloon-pci")) {
         printf("1..0 # SKIP QEMU was built without virtio-balloon-pci\n");
         return 0;
     }
-    qtest_add_func("/pagecache/end/claim-after", test_claim_after);
-    qtest_add_func("/pagecache/end/copy-across", test_copy_across);
-    qtest_add_func("/pagecache/end/none", test_none);
+    qtest_add_func("/pagecache/balloon/free/pooled", test_free_pooled);
+    qtest_add_func("/pagecache/balloon/free/pooled-used-again",
+                   test_free_pooled_used_again);
+    qtest_add_func("/pagecache/balloon/free/in-flight", test_free_in_flight);
+    qtest_add_func("/pagecache/balloon/free/in-flight-used-again",
+                   test_free_in_flight_used_again);
+    qtest_add_func("/pagecache/balloon/inflated/pooled", test_inflated_pooled);
+    qtest_add_func("/pagecache/balloon/inflated/in-flight",
+                   test_inflated_in_flight);
+    qtest_add_func("/pagecache/balloon/inflated/after-proof",
+                   test_inflated_after_proof);
+    if (pct_has_faults()) {
+        qtest_add_func("/pagecache/balloon/end/claim-after",
+                       test_claim_after_end);
+        qtest_add_func("/pagecache/balloon/end/copy-across",
+                       test_copy_across_end);
+        qtest_add_func("/pagecache/balloon/end/none", test_no_end);
+    }
     return g_test_run();
 }
