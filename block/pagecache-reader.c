@@ -38,6 +38,10 @@
 /* Runs put into the queue in one go, with the mutex held */
 #define SUBMIT_BATCH        256
 
+/* G_GNUC_UNUSED: clang says so of what is freed and otherwise not looked at. */
+#define LOCK_GUARD(mutex) \
+    g_autoptr(GMutexLocker) G_GNUC_UNUSED locker = g_mutex_locker_new(mutex)
+
 const PagecacheEngineOps *pagecache_reader_iscsi_ops;
 const PagecacheEngineOps *pagecache_reader_file_ops;
 
@@ -192,14 +196,14 @@ uint32_t pagecache_reader_deadline_ms(PagecacheReader *r)
 
 bool pagecache_reader_stopping(PagecacheReader *r)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
+    LOCK_GUARD(&r->lock);
 
     return pcr_stopping(r);
 }
 
 void pagecache_reader_give_up(PagecacheReader *r, const char *why)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
+    LOCK_GUARD(&r->lock);
 
     pcr_give_up(r, why);
 }
@@ -207,7 +211,7 @@ void pagecache_reader_give_up(PagecacheReader *r, const char *why)
 bool pagecache_reader_up(PagecacheReader *r, uint64_t size, uint32_t align,
                          uint32_t max_read, char **why)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
+    LOCK_GUARD(&r->lock);
     const PagecacheReaderSpec *spec = r->spec;
     uint32_t limit = r->config.max_read;
 
@@ -255,7 +259,7 @@ bool pagecache_reader_up(PagecacheReader *r, uint64_t size, uint32_t align,
 void pagecache_reader_down(PagecacheReader *r, bool was_up, bool refused,
                            const char *why)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
+    LOCK_GUARD(&r->lock);
 
     trace_pagecache_reader_down(r, r->spec->name, was_up, why ?: "");
     if (was_up) {
@@ -357,14 +361,14 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
 
 PagecacheRead *pagecache_reader_next(PagecacheReader *r, int64_t *wait_us)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
+    LOCK_GUARD(&r->lock);
 
     return next_locked(r, wait_us);
 }
 
 PagecacheRead *pagecache_reader_next_wait(PagecacheReader *r)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
+    LOCK_GUARD(&r->lock);
 
     while (!pcr_stopping(r)) {
         int64_t wait_us;
@@ -548,7 +552,7 @@ void pagecache_reader_submit(PagecacheReader *r, const PagecacheRun *runs,
 
 void pagecache_reader_stats(PagecacheReader *r, PagecacheReaderStats *stats)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&r->lock);
+    LOCK_GUARD(&r->lock);
 
     *stats = (PagecacheReaderStats) {
         .engine = r->spec->ops->name,

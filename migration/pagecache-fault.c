@@ -18,6 +18,10 @@
 #define DEFAULT_XOR     0xff
 #define MAX_MS          60000
 
+/* G_GNUC_UNUSED: clang says so of what is freed and otherwise not looked at. */
+#define LOCK_GUARD(mutex) \
+    g_autoptr(GMutexLocker) G_GNUC_UNUSED locker = g_mutex_locker_new(mutex)
+
 typedef enum Kind {
     EVENT,                      /* happens or not */
     DELAY,                      /* has ms */
@@ -153,14 +157,14 @@ static bool fires(PagecacheFault fault)
 
 bool pagecache_fault_pass(PagecacheFault fault)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    LOCK_GUARD(&lock);
 
     return fires(fault);
 }
 
 void pagecache_fault_wait(PagecacheFault fault, const bool *quit)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    LOCK_GUARD(&lock);
     State *s = &states[fault];
     unsigned turn = s->turn;
     int64_t until;
@@ -178,14 +182,14 @@ void pagecache_fault_wait(PagecacheFault fault, const bool *quit)
 /* With the lock, so that nobody is between his look at *quit and his sleep */
 void pagecache_fault_wake(void)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    LOCK_GUARD(&lock);
 
     g_cond_broadcast(&changed);
 }
 
 void pagecache_fault_flip(PagecacheFault fault, void *data, size_t len)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    LOCK_GUARD(&lock);
     State *s = &states[fault];
     uint8_t *bytes = data;
 
@@ -207,7 +211,7 @@ static void swap(char *a, char *b, guint size)
 /* One cycle of all elements: none stays where it was. */
 void pagecache_fault_mix(PagecacheFault fault, GArray *array)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    LOCK_GUARD(&lock);
     guint size = g_array_get_element_size(array), i;
 
     if (array->len < 2 || !fires(fault)) {
@@ -222,7 +226,7 @@ void pagecache_fault_mix(PagecacheFault fault, GArray *array)
 
 void pagecache_fault_stash(PagecacheFault fault, GArray *array, guint max)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    LOCK_GUARD(&lock);
     guint size = g_array_get_element_size(array);
 
     if (!stash) {
@@ -241,7 +245,7 @@ void pagecache_fault_stash(PagecacheFault fault, GArray *array, guint max)
 
 void pagecache_fault_forget(void)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    LOCK_GUARD(&lock);
 
     if (stash) {
         g_array_set_size(stash, 0);
@@ -415,7 +419,7 @@ bool pagecache_faults_arm(const char *settings, char **err)
 
 char *pagecache_faults_armed(void)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    LOCK_GUARD(&lock);
     g_autoptr(GString) out = g_string_new(NULL);
     unsigned f, p;
 
@@ -444,7 +448,7 @@ char *pagecache_faults_armed(void)
 void pagecache_fault_count(PagecacheFault fault, uint64_t *passed,
                            uint64_t *fired)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+    LOCK_GUARD(&lock);
 
     *passed = states[fault].passed;
     *fired = states[fault].fired;
