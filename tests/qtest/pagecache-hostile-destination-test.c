@@ -261,6 +261,8 @@ static void test_forged_not_offered(void)
     unsigned i;
 
     pct_write(t, PRIVATE_START, t->disk_data, PAGE);
+    /* for the channel, which would take from the pool */
+    pct_scribble(t, ZERO_START, 4 * MiB / PAGE);
     for (i = 0; i < 2 * CACHE_PAGES; i++) {
         uint64_t addr = PRIVATE_START + (uint64_t)i * PAGE;
 
