@@ -704,13 +704,43 @@ static void join_reporter(PagecacheDst *d)
 }
 
 /*
+ * The last reference frees a RAM block that was unplugged meanwhile, and that
+ * is not for coroutines, where a migration that fails is cleaned up.
+ */
+static void unref_regions_bh(void *opaque)
+{
+    g_autoptr(GPtrArray) regions = opaque;
+    guint i;
+
+    for (i = 0; i < regions->len; i++) {
+        memory_region_unref(g_ptr_array_index(regions, i));
+    }
+}
+
+static void let_blocks_go(PagecacheDst *d)
+{
+    g_autoptr(GPtrArray) regions = g_ptr_array_new();
+    guint i;
+
+    for (i = 0; d->blocks && i < d->start->blocks->len; i++) {
+        RAMBlock *rb = d->blocks[i].rb;
+
+        if (rb) {
+            rb->pagecache_claims = NULL;
+            g_ptr_array_add(regions, rb->mr);
+        }
+    }
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), unref_regions_bh,
+                            g_steal_pointer(&regions));
+}
+
+/*
  * With the BQL, in the main thread; all threads that load pages are gone.
  * Called at the end of every incoming migration, good or bad.
  */
 int pagecache_dst_cleanup(void *opaque)
 {
     PagecacheDst *d = dst;
-    guint i;
 
     if (!d) {
         return 0;
@@ -723,12 +753,7 @@ int pagecache_dst_cleanup(void *opaque)
     qapi_free_MigrationPagecacheInfo(last_info);
     last_info = pagecache_dst_info();
     dst = NULL;
-    for (i = 0; d->blocks && i < d->start->blocks->len; i++) {
-        if (d->blocks[i].rb) {
-            d->blocks[i].rb->pagecache_claims = NULL;
-            memory_region_unref(d->blocks[i].rb->mr);
-        }
-    }
+    let_blocks_go(d);
     trace_pagecache_dst_cleanup();
     dst_unref(d);
     return 0;

@@ -236,36 +236,62 @@ static void test_a_b_a_c(void)
     pct_free(t);
 }
 
-/*
- * The guest ejects a device by itself, and with it a RAM block that is
- * migrated: the ROM of a network card.
- */
-static void test_guest_ejects_a_device(void)
+/* A device with a RAM block that is migrated, its ROM, and offers under way */
+static PcTest *with_network_card(char **args)
 {
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strdup_printf(
-        "%s -device virtio-net-pci,id=net0,addr=0x6", disk);
 
-    if (!qtest_has_device("virtio-net-pci")) {
-        g_test_skip("no virtio-net-pci in this QEMU");
-        pct_free(t);
-        return;
-    }
+    *args = g_strdup_printf("%s -device virtio-net-pci,id=net0,addr=0x6",
+                            disk);
     t->machine = g_strdup("pc");
-    pct_start_src(t, args);
-    pct_start_dst(t, args);
+    pct_start_src(t, *args);
+    pct_start_dst(t, *args);
     pct_on(t);
     pct_hint_cache(t);
     pct_incoming(t);
     pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "offered-pages", 1);
-    qtest_outl(t->src, 0xae08, 1 << 6);         /* ACPI eject */
-    qtest_qmp_eventwait(t->src, "DEVICE_DELETED");
+    pct_wait_figure(t->dst, "offered-pages", 1);
+    return t;
+}
+
+static void eject_network_card(QTestState *who)
+{
+    qtest_outl(who, 0xae08, 1 << 6);            /* ACPI eject */
+    qtest_qmp_eventwait(who, "DEVICE_DELETED");
+}
+
+/* The guest does so by itself. */
+static void test_guest_ejects_a_device(void)
+{
+    g_autofree char *args = NULL;
+    PcTest *t = with_network_card(&args);
+
+    eject_network_card(t->src);
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
     pct_full_speed(t);
     pct_wait_complete(t);
     pct_check_memory(t, t->dst);
+    pct_free(t);
+}
+
+/* There is no place for what comes of it. */
+static void test_destination_ejects_a_device(void)
+{
+    g_autofree char *args = NULL;
+    PcTest *t = with_network_card(&args);
+    g_autofree char *error = NULL;
+
+    eject_network_card(t->dst);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_full_speed(t);
+    pct_wait_failed(t->dst);
+    error = pct_error(t->dst);
+    g_test_message("%s", error);
+    pct_wait_failed(t->src);
+    qtest_quit(t->dst);
+    t->dst = NULL;
+    pct_migrate_again(t, args);
     pct_free(t);
 }
 
@@ -288,7 +314,11 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/break/again-at-once", test_again_at_once);
 
     qtest_add_func("/pagecache/hops/a-b-a-c", test_a_b_a_c);
-    qtest_add_func("/pagecache/guest-ejects-a-device",
-                   test_guest_ejects_a_device);
+    if (qtest_has_device("virtio-net-pci")) {
+        qtest_add_func("/pagecache/ejects-a-device/guest",
+                       test_guest_ejects_a_device);
+        qtest_add_func("/pagecache/ejects-a-device/destination",
+                       test_destination_ejects_a_device);
+    }
     return g_test_run();
 }
