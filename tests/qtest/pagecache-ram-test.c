@@ -188,6 +188,52 @@ static void test_discarded(void)
     pct_free(t);
 }
 
+/* --- RAM that goes during the migration --- */
+
+#define ACPI_MEMORY     0xa00       /* hotplug: slot, and below it commands */
+#define ACPI_EJECT_SLOT 8
+
+typedef enum Moment { IN_THE_POOL, IN_FLIGHT, PROVEN } Moment;
+
+/* The guest gives a DIMM back, full of cache, and the host frees it. */
+static void test_given_back(const void *opaque)
+{
+    Moment when = GPOINTER_TO_UINT(opaque);
+    PcTest *t = pct_new();
+    g_autofree char *args = more_args(t, "memory-backend-ram", "pc-dimm");
+    PctProxy *p;
+
+    pct_start_src(t, args);
+    pct_start_dst(t, args);
+    pct_on(t);
+    fill_more(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_hold(p, when != PROVEN);
+    if (when == IN_THE_POOL) {
+        pct_hint_cache(t);      /* it fills the window */
+    }
+    pct_migrate_slowly(t);
+    if (when == IN_THE_POOL) {
+        pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
+    }
+    hint_more(t);
+    pct_wait_figure(t->src, when == IN_THE_POOL ? "pooled-pages" :
+                            when == IN_FLIGHT ? "in-flight-pages" :
+                                                "proven-pages", MORE_PAGES);
+
+    qtest_outl(t->src, ACPI_MEMORY, 0);
+    qtest_outb(t->src, ACPI_MEMORY + 0x14, ACPI_EJECT_SLOT);
+    qtest_qmp_eventwait(t->src, "DEVICE_DELETED");
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'object-del',"
+                                     "  'arguments': { 'id': 'more' } }");
+    pct_proxy_hold(p, false);
+    pct_finish(t);
+    pct_check_figures(t);
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
 /* --- RAM blocks that have another size at the destination --- */
 
 #define TABLES          "/rom@etc/acpi/tables"
@@ -282,6 +328,12 @@ int main(int argc, char **argv)
     if (qtest_has_device("virtio-mem-pci")) {
         qtest_add_func("/pagecache/ram/discarded", test_discarded);
     }
+    qtest_add_data_func("/pagecache/ram/given-back/in-the-pool",
+                        GUINT_TO_POINTER(IN_THE_POOL), test_given_back);
+    qtest_add_data_func("/pagecache/ram/given-back/in-flight",
+                        GUINT_TO_POINTER(IN_FLIGHT), test_given_back);
+    qtest_add_data_func("/pagecache/ram/given-back/proven",
+                        GUINT_TO_POINTER(PROVEN), test_given_back);
     qtest_add_func("/pagecache/ram/resized", test_resized);
     return g_test_run();
 }
