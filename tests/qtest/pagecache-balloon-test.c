@@ -23,7 +23,7 @@
 #include "standard-headers/linux/virtio_ids.h"
 #include "pagecache-test-proxy.h"
 
-#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
+#define TIMEOUT_US      (120 * G_USEC_PER_SEC)
 
 #define BALLOON_SLOT    6
 #define BALLOON_ARGS    "-object iothread,id=io0 " \

@@ -16,7 +16,7 @@
 #include "libqos/virtio-pci.h"
 #include "standard-headers/linux/virtio_pagecache.h"
 
-#define TIMEOUT_US          (30 * G_USEC_PER_SEC)
+#define TIMEOUT_US          (120 * G_USEC_PER_SEC)
 #define GUEST_SLOT          4       /* of virtio-pagecache on pci.0 */
 #define GUEST_RAM_MIB       32
 /* A message of the largest size, and some more */
