@@ -508,6 +508,7 @@ static void test_offers_twice(void)
 {
     PcTest *t = pct_new_pair();
     PctProxy *p;
+    QDict *disk;
 
     pct_hint_cache(t);
     pct_incoming(t);
@@ -518,6 +519,10 @@ static void test_offers_twice(void)
     g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 0);
     g_assert_cmpint(pct_figure(t->dst, "reported-pages"), ==, CACHE_PAGES);
     g_assert_cmpint(pct_figure(t->dst, "superseded-pages"), ==, CACHE_PAGES);
+    /* nothing was read for nothing, but for holes between pages */
+    disk = pct_disk_info(t->dst);
+    g_assert_cmpint(qdict_get_int(disk, "bytes-read"), <=, CACHE_SIZE / 3 * 4);
+    qobject_unref(disk);
     pct_proxy_free(p);
     pct_free(t);
 }
