@@ -181,14 +181,15 @@ static void pass_section(PctProxy *p, const uint8_t *data, size_t len)
     }
 }
 
-static bool stalled(PctProxy *p)
+/* @which: one of those under the lock */
+static bool is_set(PctProxy *p, const bool *which)
 {
-    bool stall;
+    bool set;
 
     g_mutex_lock(&p->lock);
-    stall = p->stall;
+    set = *which;
     g_mutex_unlock(&p->lock);
-    return stall;
+    return set;
 }
 
 static void pass_all(PctProxy *p, int fd, GByteArray *bytes)
@@ -204,7 +205,7 @@ static void pass_forward(PctProxy *p)
     const uint8_t *buf = p->forward->data;
     size_t len = p->forward->len, done = 0, at = 0;
 
-    while (at < len && !stalled(p)) {
+    while (at < len && !is_set(p, &p->stall)) {
         const uint8_t *found = memmem(buf + at, len - at, id, sizeof(id));
         size_t keep, k;
         ssize_t n;
@@ -369,16 +370,6 @@ static bool receive(PctProxy *p, int fd, GByteArray *to, bool record)
     return n > 0;
 }
 
-static bool quitting(PctProxy *p)
-{
-    bool quit;
-
-    g_mutex_lock(&p->lock);
-    quit = p->quit;
-    g_mutex_unlock(&p->lock);
-    return quit;
-}
-
 /* The destination has left.  If its last word waits here, so does the source. */
 static bool left_its_word(PctProxy *p)
 {
@@ -424,7 +415,7 @@ static gpointer proxy_thread(gpointer opaque)
 {
     PctProxy *p = opaque;
 
-    while (!quitting(p)) {
+    while (!is_set(p, &p->quit)) {
         struct pollfd fds[] = {
             { .fd = p->wake, .events = POLLIN },
             { .fd = p->listen_fd, .events = POLLIN },
