@@ -15,6 +15,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/cutils.h"
 #include "libqos/malloc-pc.h"
 #include "libqos/pci-pc.h"
 #include "libqos/virtio-pci.h"
@@ -55,7 +56,7 @@ typedef struct Guest {
     PcTest *t;
     Balloon b;
     PctProxy *p;
-    bool swallow_end, stall_behind_end;
+    enum { PASS, STALL_BEHIND, SWALLOW } end;   /* what becomes of END */
 } Guest;
 
 /* --- the balloon's driver --- */
@@ -162,10 +163,9 @@ static void at_end(void *opaque, GByteArray *section)
     if (pct_frame_type(section) != FRAME_END) {
         return;
     }
-    if (g->swallow_end) {
+    if (g->end == SWALLOW) {
         g_byte_array_set_size(section, 0);
-    }
-    if (g->stall_behind_end) {
+    } else if (g->end == STALL_BEHIND) {
         pct_proxy_stall(g->p);
     }
 }
@@ -295,25 +295,15 @@ static void test_free_pooled_used_again(void)
 }
 
 /* There is nothing to be proven any more. */
-static void test_free_in_flight(void)
+static void test_free_in_flight(const void *used_again)
 {
     Guest *g = guest_new();
 
     reach_in_flight(g);
     tell_free(g);
-    pct_proxy_hold(g->p, false);
-    pct_wait_figure(g->t->src, "reported-pages", FREED_PAGES);
-    complete(g);
-    guest_finish(g, FREED_PAGES, 0);
-}
-
-static void test_free_in_flight_used_again(void)
-{
-    Guest *g = guest_new();
-
-    reach_in_flight(g);
-    tell_free(g);
-    pct_scribble(g->t, FREED_ADDR, FREED_PAGES);
+    if (used_again) {
+        pct_scribble(g->t, FREED_ADDR, FREED_PAGES);
+    }
     pct_proxy_hold(g->p, false);
     pct_wait_figure(g->t->src, "reported-pages", FREED_PAGES);
     complete(g);
@@ -353,7 +343,6 @@ static void test_inflated_in_flight(void)
 /* As when they have been sent: the destination has what they held before. */
 static void test_inflated_after_proof(void)
 {
-    static const uint8_t zero[FREED_SIZE];
     Guest *g = guest_new();
     uint8_t here[FREED_SIZE];
 
@@ -363,7 +352,7 @@ static void test_inflated_after_proof(void)
     inflate(g);
     complete(g);
     qtest_bufread(g->t->src, FREED_ADDR, here, FREED_SIZE);
-    g_assert_cmpmem(here, FREED_SIZE, zero, FREED_SIZE);
+    g_assert_true(buffer_is_zero(here, FREED_SIZE));
     guest_finish(g, FREED_PAGES, FREED_PAGES);
 }
 
@@ -373,13 +362,12 @@ static void test_inflated_after_proof(void)
  * A guest frees pages whose refill has come as far as its claim, and no
  * further; and the migration has come to its last stage.
  */
-static Guest *reach_end(bool swallow)
+static Guest *reach_end(int end)
 {
     Guest *g = guest_new();
     PcTest *t = g->t;
 
-    g->swallow_end = swallow;
-    g->stall_behind_end = !swallow;
+    g->end = end;
     pct_arm(t->dst, "delay-claim:ms=60000");
     migrate_set_capability(t->src, "pause-before-switchover", true);
     hint(g);
@@ -419,7 +407,7 @@ static void check_freed(Guest *g)
 /* The refill comes to its claim after END. */
 static void test_claim_after_end(void)
 {
-    Guest *g = reach_end(false);
+    Guest *g = reach_end(STALL_BEHIND);
 
     load_end(g);
     check_freed(g);
@@ -433,7 +421,7 @@ static void test_claim_after_end(void)
 /* END finds it between claim and copy, and waits for it. */
 static void test_copy_across_end(void)
 {
-    Guest *g = reach_end(false);
+    Guest *g = reach_end(STALL_BEHIND);
 
     pct_arm(g->t->dst, "delay-copy:ms=1500:limit=1,delay-claim:ms=1");
     pct_wait_fired(g->t->dst, "delay-copy", 1);
@@ -451,7 +439,7 @@ static void test_copy_across_end(void)
 /* There was no END; what the guest has written at the destination stays. */
 static void test_no_end(void)
 {
-    Guest *g = reach_end(true);
+    Guest *g = reach_end(SWALLOW);
 
     migrate_continue(g->t->src, "pre-switchover");
     pct_wait_complete(g->t);
@@ -474,9 +462,10 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/balloon/free/pooled", test_free_pooled);
     qtest_add_func("/pagecache/balloon/free/pooled-used-again",
                    test_free_pooled_used_again);
-    qtest_add_func("/pagecache/balloon/free/in-flight", test_free_in_flight);
-    qtest_add_func("/pagecache/balloon/free/in-flight-used-again",
-                   test_free_in_flight_used_again);
+    qtest_add_data_func("/pagecache/balloon/free/in-flight", NULL,
+                        test_free_in_flight);
+    qtest_add_data_func("/pagecache/balloon/free/in-flight-used-again", "",
+                        test_free_in_flight);
     qtest_add_func("/pagecache/balloon/inflated/pooled", test_inflated_pooled);
     qtest_add_func("/pagecache/balloon/inflated/in-flight",
                    test_inflated_in_flight);

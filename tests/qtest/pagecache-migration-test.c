@@ -50,9 +50,8 @@ static void check_reader(PcTest *t, const char *reader, const char *device)
     g_assert_cmpstr(qdict_get_str(disk, "device"), ==, device);
     g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "ready");
     g_assert_cmpstr(qdict_get_str(disk, "reader"), ==, reader);
-    /* with holes that are read over, a quarter of a read at most */
     g_assert_cmpint(bytes, >=, CACHE_SIZE);
-    g_assert_cmpint(bytes, <=, CACHE_SIZE / 3 * 4);
+    g_assert_cmpint(bytes, <=, CACHE_READ_MAX);
     g_assert_cmpint(qdict_get_int(disk, "errors"), ==, 0);
     g_assert_false(qdict_haskey(disk, "error"));
     qobject_unref(disk);

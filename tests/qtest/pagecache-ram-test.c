@@ -224,7 +224,7 @@ static void test_given_back(const void *opaque)
 
     qtest_outl(t->src, ACPI_MEMORY, 0);
     qtest_outb(t->src, ACPI_MEMORY + 0x14, ACPI_EJECT_SLOT);
-    qtest_qmp_eventwait(t->src, "DEVICE_DELETED");
+    pct_wait_deleted(t->src, "more0");
     qtest_qmp_assert_success(t->src, "{ 'execute': 'object-del',"
                                      "  'arguments': { 'id': 'more' } }");
     pct_proxy_hold(p, false);

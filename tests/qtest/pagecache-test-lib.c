@@ -392,19 +392,29 @@ void pct_migrate_again(PcTest *t, const char *args)
     pct_refill_cache(t);
 }
 
-void pct_eject(QTestState *who)
+void pct_wait_deleted(QTestState *who, const char *id)
 {
     const char *device;
     QDict *rsp;
     bool gone;
 
-    qtest_outl(who, ACPI_EJECT, 1 << DISK_SLOT);
     do {
         rsp = qtest_qmp_eventwait_ref(who, "DEVICE_DELETED");
         device = qdict_get_try_str(qdict_get_qdict(rsp, "data"), "device");
-        gone = device && !strcmp(device, "blk0");
+        gone = device && !strcmp(device, id);
         qobject_unref(rsp);
     } while (!gone);
+}
+
+void pct_eject_device(QTestState *who, unsigned slot, const char *id)
+{
+    qtest_outl(who, ACPI_EJECT, 1 << slot);
+    pct_wait_deleted(who, id);
+}
+
+void pct_eject(QTestState *who)
+{
+    pct_eject_device(who, DISK_SLOT, "blk0");
     /* and with it goes the image */
     qtest_qmp_assert_success(who, "{ 'execute': 'blockdev-del',"
                              "  'arguments': { 'node-name': 'disk0' } }");

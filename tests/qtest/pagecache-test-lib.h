@@ -36,6 +36,8 @@
 #define CACHE_START     (10 * MiB)      /* what does */
 #define CACHE_SIZE      (8 * MiB)
 #define CACHE_PAGES     (CACHE_SIZE / PAGE)
+/* Read for it at most: holes that are read over are a quarter of a read */
+#define CACHE_READ_MAX  (CACHE_SIZE / 3 * 4)
 #define ZERO_START      (19 * MiB)      /* zero, until a test writes there */
 
 /* The disk, random all over: bytes */
@@ -142,7 +144,11 @@ void pct_check_read_by(PcTest *t, const char *reader);
  * with @args, refills the whole cache as if nothing had been.
  */
 void pct_migrate_again(PcTest *t, const char *args);
-/* The guest ejects the disk (machine "pc") as if it had been asked to. */
+/* Waits until the device is gone. */
+void pct_wait_deleted(QTestState *who, const char *id);
+/* The guest ejects a device (machine "pc") as if it had been asked to. */
+void pct_eject_device(QTestState *who, unsigned slot, const char *id);
+/* ... the disk, and its image goes with it */
 void pct_eject(QTestState *who);
 /* Ends a QEMU as kill -9 does it, which libqtest would take for a crash. */
 void pct_kill(QTestState *qts);
