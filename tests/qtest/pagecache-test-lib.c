@@ -406,15 +406,10 @@ void pct_wait_deleted(QTestState *who, const char *id)
     } while (!gone);
 }
 
-void pct_eject_device(QTestState *who, unsigned slot, const char *id)
-{
-    qtest_outl(who, ACPI_EJECT, 1 << slot);
-    pct_wait_deleted(who, id);
-}
-
 void pct_eject(QTestState *who)
 {
-    pct_eject_device(who, DISK_SLOT, "blk0");
+    qtest_outl(who, ACPI_EJECT, 1 << DISK_SLOT);
+    pct_wait_deleted(who, "blk0");
     /* and with it goes the image */
     qtest_qmp_assert_success(who, "{ 'execute': 'blockdev-del',"
                              "  'arguments': { 'node-name': 'disk0' } }");

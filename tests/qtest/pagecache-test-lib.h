@@ -146,9 +146,7 @@ void pct_check_read_by(PcTest *t, const char *reader);
 void pct_migrate_again(PcTest *t, const char *args);
 /* Waits until the device is gone. */
 void pct_wait_deleted(QTestState *who, const char *id);
-/* The guest ejects a device (machine "pc") as if it had been asked to. */
-void pct_eject_device(QTestState *who, unsigned slot, const char *id);
-/* ... the disk, and its image goes with it */
+/* The guest ejects the disk (machine "pc") as if it had been asked to. */
 void pct_eject(QTestState *who);
 /* Ends a QEMU as kill -9 does it, which libqtest would take for a crash. */
 void pct_kill(QTestState *qts);
