@@ -208,6 +208,21 @@ void pagecache_reader_give_up(PagecacheReader *r, const char *why)
     pcr_give_up(r, why);
 }
 
+/* Has the disk, which begins in @size bytes, all that the guest knows of it? */
+static char *why_too_small(PagecacheReader *r, uint64_t size)
+{
+    const PagecacheReaderSpec *spec = r->spec;
+    uint64_t have = spec->size ?: size - spec->offset;
+
+    /* QEMU's block layer counts the last sector of a file whole, too */
+    if (have / SECTOR + (have % SECTOR != 0) >= r->config.sectors) {
+        return NULL;
+    }
+    return g_strdup_printf("the disk has %" PRIu64 " bytes here, expected %"
+                           PRIu64 " or more, as at the source", have,
+                           r->config.sectors * SECTOR);
+}
+
 bool pagecache_reader_up(PagecacheReader *r, uint64_t size, uint32_t align,
                          uint32_t max_read, char **why)
 {
@@ -230,6 +245,12 @@ bool pagecache_reader_up(PagecacheReader *r, uint64_t size, uint32_t align,
     if (spec->offset > size || spec->size > size - spec->offset) {
         *why = g_strdup_printf("%" PRIu64 " bytes are there, expected %" PRIu64
                                " or more", size, spec->offset + spec->size);
+        return false;
+    }
+    *why = why_too_small(r, size);
+    if (*why) {
+        /* no other session would find more */
+        pcr_give_up(r, *why);
         return false;
     }
     if (max_read) {

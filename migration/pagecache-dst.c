@@ -47,6 +47,7 @@ typedef struct DstBlock {
 
 typedef struct DstDisk {
     uint32_t id;
+    uint64_t sectors;           /* at the source */
     char *path;
     PagecacheReader *reader;    /* NULL: none, or closed */
     char *error;                /* why there is no reader */
@@ -332,6 +333,7 @@ static void open_reader(PagecacheDst *d, DstDisk *disk)
         .sessions = s->pagecache_sessions,
         .deadline_ms = s->pagecache_deadline,
         .max_bandwidth = s->pagecache_max_bandwidth,
+        .sectors = disk->sectors,
         .done = run_done,
         .opaque = d,
         .release = dst_unref,
@@ -483,7 +485,9 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     for (i = 0; i < d->start->disks->len; i++) {
         PagecacheWireDisk *w = &g_array_index(d->start->disks,
                                               PagecacheWireDisk, i);
-        DstDisk disk = { .id = w->id, .path = g_strdup(w->path) };
+        DstDisk disk = {
+            .id = w->id, .sectors = w->sectors, .path = g_strdup(w->path),
+        };
 
         g_array_append_val(d->disks, disk);
     }

@@ -58,6 +58,11 @@ typedef struct PagecacheReaderConfig {
     uint32_t max_read;          /* bytes a read; default: 256 KiB */
     /* bytes/s; default: unlimited.  The guest's own read limit comes on top. */
     uint64_t max_bandwidth;
+    /*
+     * 512-byte sectors that the guest may know of; default: as many as there
+     * are.  A disk that turns out to have fewer is given up.
+     */
+    uint64_t sectors;
     /* for a read, and for a run that waits for a session; default: 5000 */
     uint32_t deadline_ms;
     /* reads that fail in a row before the disk is given up; default: 64 */

@@ -938,6 +938,61 @@ static void test_stress(void)
     }
 }
 
+/*
+ * What the guest may know of has to be there; more does no harm.  A disk that
+ * has less is given up at once, also when it was good before.
+ */
+static void test_smaller(void)
+{
+    static const struct {
+        uint64_t offset, view, size, sectors;
+        const char *error;
+    } cases[] = {
+        { 0, 0, 1 * MiB, 2048, NULL },
+        { 0, 0, 2 * MiB, 2048, NULL },
+        { 0, 0, 1 * MiB - 511, 2048, NULL },
+        { 0, 0, 1 * MiB - 512, 2048,
+          "the disk has 1048064 bytes here, expected 1048576 or more, as at "
+          "the source" },
+        { 1 * MiB, 0, 2 * MiB, 2048, NULL },
+        { 1 * MiB, 0, 2 * MiB - 512, 2048, "the disk has 1048064 bytes" },
+        { 1 * MiB, 1 * MiB, 3 * MiB, 2049, "the disk has 1048576 bytes" },
+        { 0, 0, 1 * MiB, INT64_MAX / SECTOR, "expected 9223372036854775296" },
+    };
+    guint i;
+
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Sink *s = sink_new(10, cases[i].offset);
+        PagecacheReaderConfig config = sink_config(s);
+        Fake *f = g_new0(Fake, 1);
+        g_autofree char *why = NULL;
+        PagecacheReader *r;
+
+        config.sectors = cases[i].sectors;
+        r = fake_open(f, s, cases[i].view, &config);
+        submit(r, s, 0, 2);
+        if (!cases[i].error) {
+            fake_up(f, cases[i].size, 512, 0);
+            fake_finish(f, fake_pull(f), 0);
+            g_assert(sink_wait(s, 2, 5000));
+            assert_ret(s, 0, 2, 0);
+            /* it has shrunk until the next session */
+            fake_up(f, cases[i].size + 512, 512, 0);
+            g_assert(!pagecache_reader_up(r, cases[i].offset + 4096, 512, 0,
+                                          &why));
+        } else {
+            g_assert(!pagecache_reader_up(r, cases[i].size, 512, 0, &why));
+            assert_error(r, cases[i].error);
+            g_assert(sink_wait(s, 2, 5000));
+            assert_ret(s, 0, 2, -EIO);
+        }
+        g_assert_cmpint(reader_state(r), ==, PAGECACHE_READER_FAILED);
+        assert_error(r, why);
+        close_and_check(r, s);
+        fake_end(f);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -954,6 +1009,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache-reader/refused", test_refused);
     g_test_add_func("/pagecache-reader/start-fails", test_start_fails);
     g_test_add_func("/pagecache-reader/geometry", test_geometry);
+    g_test_add_func("/pagecache-reader/smaller", test_smaller);
     g_test_add_func("/pagecache-reader/close-in-flight", test_close_in_flight);
     g_test_add_func("/pagecache-reader/close-in-callback",
                     test_close_in_callback);
