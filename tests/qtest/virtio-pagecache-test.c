@@ -262,6 +262,43 @@ static void test_get_disk_absent(void)
     pair_free(p);
 }
 
+/*
+ * A disk of another size: the guest is told what there is at once, and what is
+ * hinted has to be on the disk that there was when the collection began.
+ */
+static void test_get_disk_resized(void)
+{
+    static const uint64_t sizes[] = {
+        DISK_SECTORS * 2, DISK_SECTORS / 2, DISK_SECTORS + 3,
+    };
+    PcPair *p = pair_new("");
+    struct virtio_pagecache_disk disk;
+    uint64_t before = DISK_SECTORS;
+    uint32_t epoch, i, index;
+
+    pcguest_probe(p->g);
+    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+        epoch = pair_collect(p);
+        index = pcguest_find_disk(p->g, "first", &disk);
+        g_assert_cmpuint(disk.capacity, ==, before);
+        qtest_qmp_assert_success(p->g->qts, "{ 'execute': 'block_resize',"
+                                 " 'arguments': { 'node-name': 'disk0',"
+                                 " 'size': %" PRIu64 " } }", sizes[i] * 512);
+        g_assert_cmpuint(pcguest_find_disk(p->g, "first", &disk), ==, index);
+        g_assert_cmpuint(disk.capacity, ==, sizes[i]);
+        pcguest_send_hint(p->g, epoch, FILL_START, before - 8, 1, index);
+        pair_wait_figure(p, "hinted-pages", 1);
+        g_assert_cmpint(pair_figure(p, "dropped-hints"), ==, 0);
+        pcguest_send_hint(p->g, epoch, FILL_START + 0x1000, before - 7, 1,
+                          index);
+        pair_wait_figure(p, "dropped-hints", 1);
+        pair_cancel(p);
+        g_assert_cmpuint(pcguest_wait_epoch(p->g), ==, 0);
+        before = sizes[i];
+    }
+    pair_free(p);
+}
+
 /* --- collections --- */
 
 static void wait_map_time(PcPair *p)
@@ -501,6 +538,8 @@ int main(int argc, char **argv)
                    test_unplug_in_collection);
     qtest_add_func("virtio-pagecache/get-disk", test_get_disk);
     qtest_add_func("virtio-pagecache/get-disk-absent", test_get_disk_absent);
+    qtest_add_func("virtio-pagecache/get-disk-resized",
+                   test_get_disk_resized);
     qtest_add_func("virtio-pagecache/collection", test_collection);
     qtest_add_func("virtio-pagecache/no-driver", test_no_driver);
     qtest_add_func("virtio-pagecache/late-driver", test_late_driver);
