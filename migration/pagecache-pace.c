@@ -52,21 +52,42 @@ uint64_t pagecache_rate_get(const PagecacheRate *rate, int64_t now)
     return sum * 1000 / MAX(now - from, 1);
 }
 
+void pagecache_pace_turn(PagecachePace *pace, int64_t now, uint64_t in_flight,
+                         bool reported)
+{
+    if (in_flight && reported && pace->quiet_since) {
+        int64_t pause = MIN(now - pace->quiet_since, PAGECACHE_PAUSE_MAX_MS);
+
+        /* Another may follow: it is forgotten slowly. */
+        pace->pause_ms = MAX(pause, pace->pause_ms * 7 / 8);
+    }
+    if (!in_flight || reported) {
+        pace->quiet_since = MAX(now, 1);
+    }
+}
+
 void pagecache_pace_reported(PagecachePace *pace, int64_t now, uint64_t bytes,
                              int64_t age)
 {
+    double work_ms = MAX(PAGECACHE_WINDOW_MS,
+                         pace->pause_ms * PAGECACHE_WINDOW_PAUSES);
+    int64_t way_ms;
+
     pagecache_rate_add(&pace->storage, now, bytes);
     if (!pace->report_ms) {
         pace->report_ms = MAX(age, 1);
+        pace->least_ms = age;
     } else {
         pace->report_ms += (age - pace->report_ms) / 16;
+        pace->least_ms = MIN(pace->least_ms, age);
     }
+    way_ms = MIN(pace->least_ms, PAGECACHE_PAUSE_MAX_MS);
     pace->window = MAX(pace->window, PAGECACHE_WINDOW_MIN);
-    if (age < PAGECACHE_WINDOW_MS * 2 / 3) {
+    if (age < way_ms + work_ms * 2 / 3) {
         pace->window += bytes;
-    } else if (age > PAGECACHE_WINDOW_MS) {
+    } else if (age > way_ms + work_ms) {
         uint64_t rate = pagecache_rate_get(&pace->storage, now);
-        uint64_t fair = rate * PAGECACHE_WINDOW_MS / 1000;
+        uint64_t fair = rate * (way_ms + work_ms) / 1000;
 
         if (rate && pace->window > fair) {
             pace->window = MAX(fair, PAGECACHE_WINDOW_MIN);

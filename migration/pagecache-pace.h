@@ -35,9 +35,18 @@ typedef struct PagecachePace {
     uint64_t channel_total;     /* at the last pagecache_pace_channel() */
     bool channel_started;
     double report_ms;           /* usual time from offer to report; 0: none */
+    int64_t least_ms;           /* the shortest of all; valid with report_ms */
+    int64_t quiet_since;        /* no report since, though one could come */
+    double pause_ms;            /* how long that takes at times */
     uint64_t window;            /* 0: not begun */
 } PagecachePace;
 
+/*
+ * The migration thread comes by: @in_flight bytes are, and some of them may
+ * have been @reported, of which pagecache_pace_reported() is told next.
+ */
+void pagecache_pace_turn(PagecachePace *pace, int64_t now, uint64_t in_flight,
+                         bool reported);
 /* @bytes were reported that had been offered @age ms ago. */
 void pagecache_pace_reported(PagecachePace *pace, int64_t now, uint64_t bytes,
                              int64_t age);
@@ -50,8 +59,17 @@ void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total);
  * work for PAGECACHE_WINDOW_MS.  While reports come sooner than that, the
  * window is what limits the rate: it grows by what is reported, that is, it
  * doubles with every turn.  Otherwise it follows the rate.
+ *
+ * What has nothing to do with storage does not count: the shortest time that
+ * a report took is the way there and back.  And where turns take longer, or
+ * offers are held up behind RAM that has to be decompressed, no report comes
+ * for some time.  Then there shall be work for PAGECACHE_WINDOW_PAUSES of
+ * these pauses: in the first storage did all that it had, in the second it
+ * would idle.  Both have limits, or a disk that hangs would have all the pool.
  */
 #define PAGECACHE_WINDOW_MS 300
+#define PAGECACHE_WINDOW_PAUSES 3
+#define PAGECACHE_PAUSE_MAX_MS 500
 #define PAGECACHE_WINDOW_MIN (8 * MiB)
 uint64_t pagecache_pace_window(const PagecachePace *pace);
 

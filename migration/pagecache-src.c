@@ -456,6 +456,9 @@ static void take_reports(void)
         reports = src->reports;
         g_queue_init(&src->reports);
     }
+    pagecache_pace_turn(&src->pace, now_ms(),
+                        to_bytes(pagecache_pool_in_flight(src->pool)),
+                        !g_queue_is_empty(&reports));
     while ((r = g_queue_pop_head(&reports))) {
         take_report(r, pages);
         g_free(r);

@@ -165,20 +165,30 @@ typedef struct Wire {
     uint64_t in_flight;
     uint64_t done;              /* bytes, of all time */
     int64_t now;
+    int64_t way;                /* ms: how long an offer takes to arrive */
+    int64_t held_up;            /* ms of each second in which none arrives */
 } Wire;
 
 typedef struct Offer {
     uint64_t bytes;
-    int64_t at;
+    int64_t at, arrives;
 } Offer;
 
 #define OFFER_BYTES (1 * MiB)
+
+static Offer *wire_next(Wire *w)
+{
+    Offer *o = g_queue_peek_head(&w->offers);
+
+    return o && o->arrives <= w->now ? o : NULL;
+}
 
 static void wire_read(Wire *w, uint64_t budget)
 {
     Offer *o;
 
-    while (budget && (o = g_queue_peek_head(&w->offers))) {
+    pagecache_pace_turn(&w->pace, w->now, w->in_flight, wire_next(w));
+    while (budget && (o = wire_next(w))) {
         uint64_t n = MIN(o->bytes, budget);
 
         pagecache_pace_reported(&w->pace, w->now, n, w->now - o->at);
@@ -192,6 +202,19 @@ static void wire_read(Wire *w, uint64_t budget)
     }
 }
 
+static void wire_offer(Wire *w)
+{
+    Offer *o = g_new(Offer, 1);
+    int64_t arrives = w->now + w->way;
+
+    if (arrives % 1000 < w->held_up) {
+        arrives = arrives / 1000 * 1000 + w->held_up;
+    }
+    *o = (Offer) { .bytes = OFFER_BYTES, .at = w->now, .arrives = arrives };
+    g_queue_push_tail(&w->offers, o);
+    w->in_flight += OFFER_BYTES;
+}
+
 /* For @ms, at @rate bytes/s.  Returns the bytes that were reported. */
 static uint64_t wire_run(Wire *w, int64_t ms, uint64_t rate, int64_t turn)
 {
@@ -201,11 +224,7 @@ static uint64_t wire_run(Wire *w, int64_t ms, uint64_t rate, int64_t turn)
     for (end = w->now + ms; w->now < end; w->now += turn) {
         wire_read(w, rate * turn / 1000);
         while (w->in_flight < pagecache_pace_window(&w->pace)) {
-            Offer *o = g_new(Offer, 1);
-
-            *o = (Offer) { .bytes = OFFER_BYTES, .at = w->now };
-            g_queue_push_tail(&w->offers, o);
-            w->in_flight += OFFER_BYTES;
+            wire_offer(w);
         }
     }
     return w->done - before;
@@ -226,7 +245,8 @@ static void test_window_first(void)
 /* The window grows until the wire is what limits, for all sensible wires. */
 static void test_window_growth(void)
 {
-    static const int64_t turns[] = { 20, 50, 100 };
+    /* The migration thread comes by as it can: compression takes its time. */
+    static const int64_t turns[] = { 20, 50, 100, 150, 200, 250, 350, 500 };
     uint64_t rate;
     unsigned i;
 
@@ -234,12 +254,59 @@ static void test_window_growth(void)
         for (rate = 1000 * 1000; rate < 10 * GiB; rate *= 3) {
             Wire w = { .now = T0 };
 
-            wire_run(&w, 1000, rate, turns[i]);
-            assert_near(wire_run(&w, 2000, rate, turns[i]), 2 * rate, 2);
+            wire_run(&w, MAX(1000, 12 * turns[i]), rate, turns[i]);
+            assert_near(wire_run(&w, 20 * turns[i], rate, turns[i]),
+                        20 * turns[i] * rate / 1000, 2);
             /* ...and not much more than that is in flight */
             g_assert_cmpuint(w.in_flight, <=,
-                             MAX(PAGECACHE_WINDOW_MIN, rate * 7 / 10) +
+                             MAX(PAGECACHE_WINDOW_MIN,
+                                 rate * MAX(700, 5 * turns[i]) / 1000) +
                              OFFER_BYTES);
+            wire_end(&w);
+        }
+    }
+}
+
+/*
+ * Offers and reports take their time on the way.  That is no reason to offer
+ * less, on the contrary.
+ */
+static void test_window_long_way(void)
+{
+    static const int64_t ways[] = { 100, 150, 200, 250, 300, 350, 400 };
+    uint64_t rate;
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(ways); i++) {
+        for (rate = 100 * MiB; rate < 10 * GiB; rate *= 3) {
+            Wire w = { .now = T0, .way = ways[i] };
+
+            wire_run(&w, 20 * ways[i], rate, 50);
+            assert_near(wire_run(&w, 10000, rate, 50), 10 * rate, 2);
+            g_assert_cmpuint(w.in_flight, <=, rate * 2);
+            wire_end(&w);
+        }
+    }
+}
+
+/*
+ * Offers are held up once a second, as behind a synchronisation of the
+ * channels.  Storage has work all the same.
+ */
+static void test_window_held_up(void)
+{
+    static const int64_t times[] = { 50, 100, 150, 200, 250, 300 };
+    uint64_t rate;
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(times); i++) {
+        for (rate = 100 * MiB; rate < 10 * GiB; rate *= 3) {
+            Wire w = { .now = T0, .way = 20, .held_up = times[i] };
+
+            wire_run(&w, 2000, rate, 50);
+            g_assert_cmpuint(wire_run(&w, 10000, rate, 50), >,
+                             rate / 10 * 95);
+            g_assert_cmpuint(w.in_flight, <=, rate * 2);
             wire_end(&w);
         }
     }
@@ -443,6 +510,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache/pace/rate/zero-bytes", test_rate_zero_bytes);
     g_test_add_func("/pagecache/pace/window/first", test_window_first);
     g_test_add_func("/pagecache/pace/window/growth", test_window_growth);
+    g_test_add_func("/pagecache/pace/window/long-way", test_window_long_way);
+    g_test_add_func("/pagecache/pace/window/held-up", test_window_held_up);
     g_test_add_func("/pagecache/pace/window/shrinks", test_window_shrinks);
     g_test_add_func("/pagecache/pace/window/never-below-min",
                     test_window_never_below_min);
