@@ -7,9 +7,10 @@
  * The host names a disk by the PCI function it hangs on, and behind a host
  * bus adapter by its SCSI address.  Two kinds of disks are recognized: a
  * virtio-blk disk, whose PCI function is the parent of its virtio device, and
- * a disk of the SCSI layer.  Capacity and serial number, where the guest's
- * kernel knows it, must agree too: hints for the wrong disk would be found
- * out by the host, but one by one.
+ * a disk of the SCSI layer.  The serial number, where the guest's kernel knows
+ * it, must agree too, and the host's disk must not be the smaller one: hints
+ * for the wrong disk would be found out by the host, but one by one.  It may be
+ * larger: it grew and nobody told us, or it ends within a logical block.
  */
 
 #include "vpc.h"
@@ -98,7 +99,7 @@ static bool vpc_same_disk(struct gendisk *gd,
 
 	if (le32_to_cpu(disk->status) != VIRTIO_PAGECACHE_S_OK ||
 	    !(flags & VIRTIO_PAGECACHE_DISK_F_PCI) ||
-	    le64_to_cpu(disk->capacity) != get_capacity(gd))
+	    le64_to_cpu(disk->capacity) < get_capacity(gd))
 		return false;
 	if (flags & VIRTIO_PAGECACHE_DISK_F_SCSI)
 		return vpc_on_bus(parent, "scsi") &&
