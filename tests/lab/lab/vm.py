@@ -71,6 +71,7 @@ class Machine:
     prealloc: bool = False              # all of the RAM before the start
     accel: str = 'tcg,thread=multi'
     rerror: str = 'report'
+    disk_options: str = ''              # more of each disk's device
     extra: typing.Sequence[str] = ()
     has_driver: bool = False            # whether our driver is in the initrd
 
@@ -126,6 +127,8 @@ class Machine:
                'file': f'file{index}', 'cache': cache}
         common = (f'drive=disk{index},id=vd{index},serial=lab{index},'
                   f'rerror={self.rerror},werror={self.rerror}')
+        if self.disk_options:
+            common += ',' + self.disk_options
         if self.bus == 'virtio-blk':
             device = f'virtio-blk-pci,{common},addr={3 + index}'
         elif self.bus == 'virtio-scsi':
