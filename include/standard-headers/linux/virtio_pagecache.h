@@ -35,6 +35,9 @@
 /* Sectors are 512 bytes, whatever the disk's logical block size is. */
 #define VIRTIO_PAGECACHE_SECTOR_SHIFT	9
 
+/* Feature bits */
+#define VIRTIO_PAGECACHE_F_LEFT_OUT	0	/* LEFT_OUT messages */
+
 /* Virtqueues */
 #define VIRTIO_PAGECACHE_VQ_CTRL	0	/* disk table requests */
 #define VIRTIO_PAGECACHE_VQ_HINT	1	/* hints and end records */
@@ -99,13 +102,17 @@ struct virtio_pagecache_disk {
 /*
  * Hint queue: each buffer (device-readable) starts with this header.
  *
- * HINTS: followed by `count` of struct virtio_pagecache_hint
- * END:   followed by one struct virtio_pagecache_end; count is 1
+ * HINTS:    followed by `count` of struct virtio_pagecache_hint
+ * END:      followed by one struct virtio_pagecache_end; count is 1
+ * LEFT_OUT: followed by `count` of struct virtio_pagecache_left_out, none to
+ *           VIRTIO_PAGECACHE_LEFT_OUT_MAX; once in a collection at most, and
+ *           only with VIRTIO_PAGECACHE_F_LEFT_OUT
  *
  * A buffer whose epoch is not the wanted one is dropped by the device.
  */
 #define VIRTIO_PAGECACHE_MSG_HINTS	0
 #define VIRTIO_PAGECACHE_MSG_END	1
+#define VIRTIO_PAGECACHE_MSG_LEFT_OUT	2
 
 struct virtio_pagecache_hdr {
 	uint32_t type;			/* VIRTIO_PAGECACHE_MSG_* */
@@ -136,6 +143,39 @@ struct virtio_pagecache_end {
 	uint64_t pages;			/* pages in them */
 	uint64_t skipped;		/* cached pages seen and left out */
 	uint64_t usecs;			/* what the collection took, microseconds */
+};
+
+/* virtio_pagecache_left_out.reason: why the driver can't tell where pages are */
+#define VIRTIO_PAGECACHE_LEFT_OTHER	0	/* any other, or several */
+#define VIRTIO_PAGECACHE_LEFT_FILESYSTEM 1	/* a file system it does not know */
+#define VIRTIO_PAGECACHE_LEFT_NO_DISK	2	/* on no disk of the host's table */
+#define VIRTIO_PAGECACHE_LEFT_MISMATCH	3	/* ... but for its size or serial */
+#define VIRTIO_PAGECACHE_LEFT_DM	4	/* device-mapper, not linear */
+#define VIRTIO_PAGECACHE_LEFT_MD	5	/* software RAID with no plain copy */
+#define VIRTIO_PAGECACHE_LEFT_ENCRYPTED	6	/* encrypted files */
+#define VIRTIO_PAGECACHE_LEFT_DAX	7	/* files with direct access */
+#define VIRTIO_PAGECACHE_LEFT_SWAP	8	/* files that are swapped to */
+#define VIRTIO_PAGECACHE_LEFT_REALTIME	9	/* XFS with a realtime device */
+#define VIRTIO_PAGECACHE_LEFT_FROZEN	10	/* the file system was frozen */
+#define VIRTIO_PAGECACHE_LEFT_DEVICE	11	/* the block device's own cache */
+
+#define VIRTIO_PAGECACHE_LEFT_OUT_MAX	64	/* records in a message */
+#define VIRTIO_PAGECACHE_DEVICE_LEN	32
+#define VIRTIO_PAGECACHE_DETAIL_LEN	16
+
+/*
+ * "These cached pages are in no hint, for this reason."  Both names are
+ * printable ASCII, padded with 0, and not terminated when they fill their
+ * field.
+ */
+struct virtio_pagecache_left_out {
+	uint64_t pages;			/* 4096-byte pages, about */
+	uint32_t reason;		/* VIRTIO_PAGECACHE_LEFT_* */
+	uint32_t reserved;		/* 0 */
+	/* block device in the guest, without /dev/; empty: several */
+	uint8_t device[VIRTIO_PAGECACHE_DEVICE_LEN];
+	/* FILESYSTEM: its type; DM: the target's type; else empty */
+	uint8_t detail[VIRTIO_PAGECACHE_DETAIL_LEN];
 };
 
 #endif /* _LINUX_VIRTIO_PAGECACHE_H */
