@@ -18,6 +18,7 @@
 #include "migration/misc.h"
 #include "migration/pagecache-fault.h"
 #include "pagecache-hints.h"
+#include "pagecache-left-out.h"
 #include "ram.h"
 #include "trace.h"
 
@@ -324,6 +325,17 @@ void pagecache_producer_end(PagecacheProducer *producer, uint32_t epoch,
     trace_pagecache_producer_end(producer->ops->name, epoch, complete,
                                  producer->inputs, producer->pages,
                                  hints.stats.map_ms);
+}
+
+void pagecache_producer_left_out(PagecacheProducer *producer, uint32_t epoch,
+                                 const PagecacheLeftOut *list, size_t n)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+
+    if (hints.wanted && epoch == hints.epoch && !producer->ended) {
+        pagecache_left_out_set(producer->id, list, n, hints.ram_pages);
+        trace_pagecache_producer_left_out(producer->ops->name, epoch, n);
+    }
 }
 
 void pagecache_producer_bad(PagecacheProducer *producer, const char *what)

@@ -21,6 +21,7 @@ MigrationPagecacheInfo *pagecache_info(void)
 
 void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
 {
+    MigrationPagecacheLeftOutList *left;
     MigrationPagecacheDiskList *l;
 
     if (!info) {
@@ -69,6 +70,13 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
     }
     if (info->given_up) {
         monitor_printf(mon, "hints given up: %s\n", info->given_up);
+    }
+    for (left = info->left_out; left; left = left->next) {
+        monitor_printf(mon, "left out: %s: %s%s%s, %" PRIu64 " pages\n",
+                       left->value->device ?: "several devices",
+                       PagecacheLeftOutReason_str(left->value->reason),
+                       left->value->detail ? " " : "",
+                       left->value->detail ?: "", left->value->pages);
     }
     for (l = info->disks; l; l = l->next) {
         monitor_printf(mon, "disk %s: %s%s%s, %" PRIu64 " kbytes in %" PRIu64

@@ -35,6 +35,7 @@
 #include "pagecache-hooks.h"
 #include "pagecache-digest.h"
 #include "pagecache-hints.h"
+#include "pagecache-left-out.h"
 #include "pagecache-pace.h"
 #include "pagecache-proof.h"
 #include "pagecache-wire.h"
@@ -128,6 +129,7 @@ static void record_state(bool known, bool active, const char *reason)
     g_clear_pointer(&record.given_up, g_free);
     memset(&record.stats, 0, sizeof(record.stats));
     record.hints = (PagecacheHintStats) { .map_ms = -1 };
+    pagecache_left_out_clear();
 }
 
 void pagecache_src_reset(void)
@@ -945,6 +947,7 @@ MigrationPagecacheInfo *pagecache_src_info(void)
     info->map_time = MAX(record.hints.map_ms, 0);
     info->has_blackout_time = record.stats.blackout_us;
     info->blackout_time = record.stats.blackout_us;
+    pagecache_left_out_info(info);
     return info;
 }
 

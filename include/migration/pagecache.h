@@ -13,6 +13,8 @@
 #ifndef MIGRATION_PAGECACHE_H
 #define MIGRATION_PAGECACHE_H
 
+#include "qapi/qapi-types-pagecache.h"
+
 /* Sectors are 512 bytes; the pages of a hint are always 4096 bytes. */
 #define PAGECACHE_SECTOR_BITS   9
 #define PAGECACHE_PAGE_BITS     12
@@ -98,6 +100,25 @@ PagecacheVerdict pagecache_producer_hints(PagecacheProducer *producer,
  */
 void pagecache_producer_end(PagecacheProducer *producer, uint32_t epoch,
                             bool complete);
+/*
+ * What a producer says it has left out of its map.  Names end with a 0; what
+ * is in them does not matter, for they are cleaned before anybody sees them.
+ */
+#define PAGECACHE_LEFT_OUT_MAX  64
+typedef struct PagecacheLeftOut {
+    char device[33];    /* block device in the guest; empty: several */
+    char detail[17];    /* type of file system or device, or empty */
+    PagecacheLeftOutReason reason;
+    uint64_t pages;     /* 4096-byte pages */
+} PagecacheLeftOut;
+
+/*
+ * Tells what the map of collection @epoch lacks: @n entries, at most
+ * PAGECACHE_LEFT_OUT_MAX, copied.  Replaces what this producer told before.
+ * No effect when the collection is over.  Same threads as above.
+ */
+void pagecache_producer_left_out(PagecacheProducer *producer, uint32_t epoch,
+                                 const PagecacheLeftOut *list, size_t n);
 /* Counts input that had no valid shape (for the statistics), same threads. */
 void pagecache_producer_bad(PagecacheProducer *producer, const char *what);
 
