@@ -20,6 +20,7 @@
 #include "qemu/log.h"
 #include "qemu/module.h"
 #include "qemu/timer.h"
+#include "hw/qdev-properties.h"
 #include "hw/virtio/virtio-pagecache.h"
 #include "migration/pagecache-fault.h"
 #include "migration/vmstate.h"
@@ -34,6 +35,9 @@
 #define MAX_HINTS       PAGECACHE_BATCH_MAX
 #define MSG_MAX         (sizeof(struct virtio_pagecache_hdr) + \
                          MAX_HINTS * sizeof(struct virtio_pagecache_hint))
+QEMU_BUILD_BUG_ON(VIRTIO_PAGECACHE_LEFT_OUT_MAX *
+                  sizeof(struct virtio_pagecache_left_out) >
+                  MAX_HINTS * sizeof(struct virtio_pagecache_hint));
 
 /*
  * Requests come one by one, hints in a stream.  (QEMU may make the queues
@@ -53,6 +57,10 @@
 #define DRAIN_NS        (10 * SCALE_MS)
 /* Pace of answering requests, nanoseconds */
 #define CTRL_NS         (1 * SCALE_MS)
+/* vmstate: what VirtIOPagecache.saved says */
+#define SAVED_ANNOUNCE  (1 << 0)
+#define SAVED_LEFT_OUT  (1 << 1)    /* the driver has negotiated the feature */
+
 /* A driver that sends more messages of no valid shape is given up */
 #define MAX_BAD         64
 /* ... or more messages of another collection: some times a full queue */
@@ -99,6 +107,7 @@ static void virtio_pagecache_set_epoch(VirtIOPagecache *s, uint32_t epoch)
 {
     s->epoch = epoch;
     s->ended = false;
+    s->left_out = false;
     s->bad = 0;
     s->stale = 0;
     s->nhints = 0;
@@ -275,6 +284,18 @@ static void virtio_pagecache_handle_msg(VirtIOPagecache *s, size_t size)
         }
         want = sizeof(*hdr) + sizeof(struct virtio_pagecache_end);
         break;
+    case VIRTIO_PAGECACHE_MSG_LEFT_OUT:
+        if (!virtio_vdev_has_feature(VIRTIO_DEVICE(s),
+                                     VIRTIO_PAGECACHE_F_LEFT_OUT)) {
+            virtio_pagecache_bad(s, "LEFT_OUT without its feature");
+            return;
+        }
+        if (count > VIRTIO_PAGECACHE_LEFT_OUT_MAX) {
+            virtio_pagecache_bad(s, "LEFT_OUT with a count out of bounds");
+            return;
+        }
+        want = sizeof(*hdr) + count * sizeof(struct virtio_pagecache_left_out);
+        break;
     default:
         virtio_pagecache_bad(s, "message of unknown type");
         return;
@@ -293,9 +314,19 @@ static void virtio_pagecache_handle_msg(VirtIOPagecache *s, size_t size)
         return;
     }
 
-    if (type == VIRTIO_PAGECACHE_MSG_HINTS) {
+    if (type == VIRTIO_PAGECACHE_MSG_LEFT_OUT && s->left_out) {
+        virtio_pagecache_bad(s, "second LEFT_OUT message");
+        return;
+    }
+
+    switch (type) {
+    case VIRTIO_PAGECACHE_MSG_HINTS:
         virtio_pagecache_handle_hints(s, (const void *)(hdr + 1), count);
-    } else {
+        break;
+    case VIRTIO_PAGECACHE_MSG_LEFT_OUT:
+        virtio_pagecache_handle_left_out(s, (const void *)(hdr + 1), count);
+        break;
+    default:
         virtio_pagecache_handle_end(s, (const void *)(hdr + 1));
     }
 }
@@ -465,7 +496,7 @@ static void virtio_pagecache_get_config(VirtIODevice *vdev, uint8_t *config)
 static uint64_t virtio_pagecache_get_features(VirtIODevice *vdev, uint64_t f,
                                               Error **errp)
 {
-    return f;
+    return f | VIRTIO_PAGECACHE(vdev)->features;
 }
 
 /*
@@ -499,6 +530,7 @@ static void virtio_pagecache_reset(VirtIODevice *vdev)
     timer_del(s->hint_timer);
     s->nhints = 0;
     s->announce = false;
+    s->left_out = false;
     /*
      * A collection that was under way is still wanted, from the next driver;
      * one that has ended is not wanted a second time.
@@ -552,7 +584,8 @@ static int virtio_pagecache_pre_save(void *opaque)
     VirtIOPagecache *s = opaque;
 
     /* On the other side no collection is wanted: must the guest be told? */
-    s->announce_saved = s->announce || s->epoch;
+    s->saved = s->announce || s->epoch ? SAVED_ANNOUNCE : 0;
+    s->saved |= s->hidden_features ? SAVED_LEFT_OUT : 0;
     return 0;
 }
 
@@ -560,11 +593,14 @@ static int virtio_pagecache_post_load(void *opaque, int version_id)
 {
     VirtIOPagecache *s = opaque;
 
-    s->announce = s->announce_saved;
+    s->announce = s->saved & SAVED_ANNOUNCE;
+    s->hidden_features = s->saved & SAVED_LEFT_OUT ?
+                         1ULL << VIRTIO_PAGECACHE_F_LEFT_OUT : 0;
     if (s->epoch) {
         /* a snapshot was loaded while a map is wanted */
         s->epoch = virtio_pagecache_next_epoch(s);
         s->ended = false;
+        s->left_out = false;
         s->nhints = 0;
         s->announce = true;
     }
@@ -580,19 +616,45 @@ static const VMStateDescription vmstate_virtio_pagecache_device = {
     .post_load = virtio_pagecache_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32(last_epoch, VirtIOPagecache),
-        VMSTATE_BOOL(announce_saved, VirtIOPagecache),
+        VMSTATE_UINT8(saved, VirtIOPagecache),
         VMSTATE_END_OF_LIST()
     },
 };
+
+static int virtio_pagecache_pre_save_all(void *opaque)
+{
+    virtio_pagecache_left_out_hide(opaque);
+    return 0;
+}
+
+static int virtio_pagecache_post_save_all(void *opaque)
+{
+    virtio_pagecache_left_out_restore(opaque);
+    return 0;
+}
+
+static int virtio_pagecache_post_load_all(void *opaque, int version_id)
+{
+    virtio_pagecache_left_out_restore(opaque);
+    return 0;
+}
 
 static const VMStateDescription vmstate_virtio_pagecache = {
     .name = "virtio-pagecache",
     .version_id = 1,
     .minimum_version_id = 1,
+    .pre_save = virtio_pagecache_pre_save_all,
+    .post_save = virtio_pagecache_post_save_all,
+    .post_load = virtio_pagecache_post_load_all,
     .fields = (const VMStateField[]) {
         VMSTATE_VIRTIO_DEVICE,
         VMSTATE_END_OF_LIST()
     },
+};
+
+static const Property virtio_pagecache_properties[] = {
+    DEFINE_PROP_BIT64("left-out", VirtIOPagecache, features,
+                      VIRTIO_PAGECACHE_F_LEFT_OUT, true),
 };
 
 static void virtio_pagecache_class_init(ObjectClass *klass, void *data)
@@ -601,6 +663,7 @@ static void virtio_pagecache_class_init(ObjectClass *klass, void *data)
     VirtioDeviceClass *vdc = VIRTIO_DEVICE_CLASS(klass);
 
     dc->vmsd = &vmstate_virtio_pagecache;
+    device_class_set_props(dc, virtio_pagecache_properties);
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);
     vdc->realize = virtio_pagecache_realize;
     vdc->unrealize = virtio_pagecache_unrealize;

@@ -313,6 +313,14 @@ void pcguest_send_end(PcGuest *g, uint32_t epoch, uint32_t status)
     pcguest_send(g, VIRTIO_PAGECACHE_MSG_END, epoch, 1, &end, sizeof(end));
 }
 
+void pcguest_send_left_out(PcGuest *g, uint32_t epoch,
+                           const struct virtio_pagecache_left_out *list,
+                           uint32_t n)
+{
+    pcguest_send(g, VIRTIO_PAGECACHE_MSG_LEFT_OUT, epoch, n, list,
+                 n * sizeof(*list));
+}
+
 uint32_t pcguest_get_disk(PcGuest *g, uint32_t index,
                           struct virtio_pagecache_disk *disk)
 {

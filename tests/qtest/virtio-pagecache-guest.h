@@ -95,6 +95,10 @@ void pcguest_send(PcGuest *g, uint32_t type, uint32_t epoch, uint32_t count,
 void pcguest_send_hint(PcGuest *g, uint32_t epoch, uint64_t addr,
                        uint64_t sector, uint32_t npages, uint32_t disk);
 void pcguest_send_end(PcGuest *g, uint32_t epoch, uint32_t status);
+/* LEFT_OUT; @list has the device's byte order. */
+void pcguest_send_left_out(PcGuest *g, uint32_t epoch,
+                           const struct virtio_pagecache_left_out *list,
+                           uint32_t n);
 
 /* GET_DISK.  Returns the status; *@disk is in host byte order. */
 uint32_t pcguest_get_disk(PcGuest *g, uint32_t index,

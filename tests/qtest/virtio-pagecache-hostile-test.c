@@ -135,7 +135,7 @@ static void test_bad_messages(void)
         uint32_t type, count;
         int size;               /* of the payload; less than 0: header cut */
     } bad[] = {
-        { "unknown type", 2, 1, 24 },
+        { "unknown type", 3, 1, 24 },
         { "unknown type", UINT32_MAX, 1, 24 },
         { "no hint", VIRTIO_PAGECACHE_MSG_HINTS, 0, 0 },
         { "no hint, but bytes", VIRTIO_PAGECACHE_MSG_HINTS, 0, 24 },
@@ -259,10 +259,10 @@ static void test_too_much(void)
     g_test_message("bad messages");
     epoch = pair_collect(p);
     for (i = 0; i < 64; i++) {
-        pcguest_send(p->g, 2, epoch, 1, NULL, 24);
+        pcguest_send(p->g, 3, epoch, 1, NULL, 24);
     }
     g_assert_cmpuint(pcguest_epoch(p->g), ==, epoch);
-    pcguest_send(p->g, 2, epoch, 1, NULL, 24);
+    pcguest_send(p->g, 3, epoch, 1, NULL, 24);
     g_assert_cmpuint(pcguest_wait_epoch(p->g), ==, 0);
     pair_wait_figure(p, "dropped-hints", 65);
     pcguest_send_hint(p->g, epoch, FILL_START, 0, 1, 0);

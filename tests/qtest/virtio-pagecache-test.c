@@ -36,8 +36,9 @@ static void test_identity(void)
     pcguest_probe(g);
     features = qvirtio_get_features(&g->dev->vdev);
     g_assert_true(features & (1ull << VIRTIO_F_VERSION_1));
-    /* none of its own: bits 0 to 23, 50 to 63 */
-    g_assert_cmphex(features & 0xfffc000000ffffffull, ==, 0);
+    /* its own: bits 0 to 23, 50 to 63 */
+    g_assert_cmphex(features & 0xfffc000000ffffffull, ==,
+                    1ull << VIRTIO_PAGECACHE_F_LEFT_OUT);
     g_assert_cmpuint(pcguest_epoch(g), ==, 0);
     g_assert_cmpuint(qvirtio_config_readl(&g->dev->vdev, 8), ==, MAX_HINTS);
     g_assert_false(pcguest_config_irq(g));
@@ -68,7 +69,7 @@ static void test_query_status(void)
     QDict *rsp;
     QList *list;
 
-    pcguest_probe(g);
+    pcguest_probe_with(g, 1ull << VIRTIO_PAGECACHE_F_LEFT_OUT);
     rsp = qtest_qmp_assert_success_ref(
         g->qts, "{ 'execute': 'x-query-virtio-status',"
         " 'arguments': { 'path': %s } }", path);
@@ -78,6 +79,9 @@ static void test_query_status(void)
     g_assert_false(qdict_get_bool(rsp, "broken"));
     g_assert_false(qdict_haskey(qdict_get_qdict(rsp, "guest-features"),
                                 "unknown-dev-features"));
+    list = qdict_get_qlist(qdict_get_qdict(rsp, "guest-features"),
+                           "dev-features");
+    g_assert_cmpint(qlist_size(list), ==, 1);
     qobject_unref(rsp);
 
     rsp = qtest_qmp(g->qts, "{ 'execute': 'x-query-virtio' }");

@@ -32,6 +32,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(VirtIOPagecache, VIRTIO_PAGECACHE)
 struct VirtIOPagecache {
     VirtIODevice parent_obj;
 
+    uint64_t features;          /* that are offered: properties */
     VirtQueue *ctrl_vq;
     VirtQueue *hint_vq;
     QEMUTimer *ctrl_timer;
@@ -42,6 +43,7 @@ struct VirtIOPagecache {
     uint32_t epoch;             /* as the guest knows it; 0: none */
     uint32_t collection;        /* as the producer interface knows it */
     bool ended;                 /* its END record came */
+    bool left_out;              /* its LEFT_OUT message came */
     unsigned bad;               /* messages without a valid shape */
     unsigned stale;             /* messages of other epochs */
     uint32_t num_disks;         /* length of the disk table when it began */
@@ -49,7 +51,8 @@ struct VirtIOPagecache {
     /* For ever, across migrations */
     uint32_t last_epoch;        /* the last number given to a collection */
     bool announce;              /* tell the guest as soon as it can listen */
-    bool announce_saved;        /* vmstate only: @announce there */
+    uint8_t saved;              /* vmstate only: SAVED_* */
+    uint64_t hidden_features;   /* while it is saved or loaded */
 
     /* One message of the guest, copied before it is looked at */
     void *msg;
@@ -64,5 +67,13 @@ struct VirtIOPagecache {
  */
 uint32_t virtio_pagecache_get_disk(uint32_t index,
                                    struct virtio_pagecache_disk *answer);
+
+/* The driver has sent what it left out: @count entries, in our copy */
+void virtio_pagecache_handle_left_out(
+    VirtIOPagecache *s, const struct virtio_pagecache_left_out *in,
+    uint32_t count);
+/* Around saving the features that the driver has negotiated, and after loading */
+void virtio_pagecache_left_out_hide(VirtIOPagecache *s);
+void virtio_pagecache_left_out_restore(VirtIOPagecache *s);
 
 #endif
