@@ -14,6 +14,8 @@
 
 #include "compat-config.h"
 
+#include <linux/blkdev.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/virtio_config.h>
 
@@ -68,5 +70,15 @@ static inline int vpc_compat_folio_mapcount(struct folio *folio)
 
 #define folio_mapcount vpc_compat_folio_mapcount
 #endif
+
+/* Linux 6.10: a member of its own; before that an inode's */
+static inline struct address_space *vpc_bdev_mapping(struct block_device *bdev)
+{
+#ifdef VPC_HAVE_BD_MAPPING
+	return bdev->bd_mapping;
+#else
+	return bdev->bd_inode->i_mapping;
+#endif
+}
 
 #endif /* _VPC_COMPAT_H */

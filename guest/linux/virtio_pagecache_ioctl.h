@@ -53,12 +53,61 @@ struct vpc_ioc_stats {
 	__u64 dirty;			/* not written back yet */
 	__u64 busy;			/* locked, pinned, being read, DMA */
 	__u64 unmapped;			/* no block of its own: hole, ... */
-	__u64 foreign;			/* encrypted, DAX, swap file, ... */
+	__u64 foreign;			/* all in the list of what is left out */
 	__u64 inodes;			/* that were looked at */
 	__u64 pauses;			/* times that a file system was left to
 					 * wait for the device or for others
 					 */
 	__u64 usecs;			/* duration */
+};
+
+/* A file system that needs a block device and is none of VPC_FS_* */
+#define VPC_TYPE_LEN		32
+struct vpc_ioc_type {
+	char name[VPC_TYPE_LEN];
+};
+
+#define VPC_MAX_TYPES		256
+
+/*
+ * "dm_major:dm_minor has, itself or below, a target of this type, which is not
+ * linear."  VPC_TARGET_MD: what is below is software RAID.
+ */
+#define VPC_DETAIL_LEN		16
+#define VPC_TARGET_MD		"md"
+struct vpc_ioc_target {
+	__u32 dm_major;
+	__u32 dm_minor;
+	char name[VPC_DETAIL_LEN];
+};
+
+#define VPC_MAX_TARGETS		65536
+
+/* Pages that are left out on one device, for one reason */
+#define VPC_DEVICE_LEN		32
+struct vpc_ioc_left {
+	char device[VPC_DEVICE_LEN];	/* without /dev/; empty: several */
+	char detail[VPC_DETAIL_LEN];	/* type of file system, target */
+	__u32 reason;			/* VIRTIO_PAGECACHE_LEFT_* */
+	__u32 reserved;
+	__u64 pages;			/* of 4096 bytes */
+};
+
+#define VPC_MAX_LEFT		64
+
+/* Names end with a 0. */
+struct vpc_ioc_left_out {
+	/* in */
+	__u64 types;			/* address of struct vpc_ioc_type[] */
+	__u64 targets;			/* address of struct vpc_ioc_target[] */
+	__u64 entries;			/* address of room for VPC_MAX_LEFT
+					 * of struct vpc_ioc_left
+					 */
+	__u32 nr_types;
+	__u32 nr_targets;
+	/* out */
+	__u32 nr;			/* entries that were filled in */
+	__u32 reserved;			/* 0 */
 };
 
 struct vpc_ioc_collect {
@@ -74,6 +123,7 @@ struct vpc_ioc_collect {
 	__u32 complete;			/* 1: the whole map, 0: a part */
 	__u32 disks;			/* in the host's table */
 	__u32 error;			/* errno that cut it short, or 0 */
+	struct vpc_ioc_left_out left;	/* in and out */
 	struct vpc_ioc_stats stats;
 };
 

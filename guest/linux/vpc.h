@@ -10,6 +10,7 @@
  *   vpc_walk.c	 superblocks and inodes: what is looked at, and under which lock
  *   vpc_map.c	 one inode: which of its pages are clean, and where they stand
  *   vpc_emit.c	 hints into buffers for the device
+ *   vpc_left.c	 what is left out, and why
  *
  * Units: "page" is a page of the guest's (PAGE_SIZE) until a hint is made of
  * it, where it is 4096 bytes; "sector" is 512 bytes; "byte" offsets on a disk
@@ -69,6 +70,7 @@ struct vpc_dev {
 	 */
 	struct mutex lock;
 	bool ready;			/* written under @lock */
+	bool left_out;			/* LEFT_OUT was negotiated */
 	struct virtqueue *ctrl_vq;
 	struct virtqueue *hint_vq;
 	struct list_head free;		/* buffers that nobody uses */
@@ -114,6 +116,36 @@ struct vpc_cursor {
 	pgoff_t index;			/* and the page in it */
 };
 
+/* A superblock whose pages are to be counted, or were */
+struct vpc_left_super {
+	dev_t dev;
+	u32 reason;			/* VIRTIO_PAGECACHE_LEFT_* */
+	bool passed;			/* left out, for this reason */
+	bool counted;
+	u8 tries;
+};
+
+/* What is left out */
+struct vpc_left {
+	struct vpc_ioc_type *types;	/* file systems that we don't know */
+	unsigned int nr_types;
+	struct vpc_ioc_target *targets;	/* dm devices that are not linear */
+	unsigned int nr_targets;
+
+	struct vpc_left_super *supers;
+	unsigned int nr_supers;
+	unsigned int max_supers;
+	bool counting;			/* pages, not emitting hints */
+	const char *type;		/* one of @types, or NULL */
+
+	struct block_device *bdev;	/* of the current superblock */
+	struct vpc_ioc_left *entries;
+	unsigned int nr;
+	u64 more;			/* pages that found no entry */
+	struct vpc_ioc_left *last;	/* the last one that grew */
+	struct block_device *last_bdev;
+};
+
 /* A collection */
 struct vpc_collect {
 	struct vpc_dev *dev;
@@ -156,6 +188,8 @@ struct vpc_collect {
 	u32 buf_count;
 	struct virtio_pagecache_hint hint;
 
+	struct vpc_left left;
+
 	/* Result.  @stats is in pages of 4096 bytes. */
 	int error;
 	bool complete;			/* the device has the whole map */
@@ -185,8 +219,13 @@ void vpc_misc_exit(void);
 int vpc_disk_table(struct vpc_collect *c);
 bool vpc_disk_lookup(struct vpc_collect *c, struct block_device *bdev,
 		     struct vpc_extent *where);
+bool vpc_disk_mismatch(struct vpc_collect *c, struct block_device *bdev);
 
 /* vpc_walk.c */
+struct inode *vpc_next_inode(struct super_block *sb, struct inode *prev,
+			     bool count, unsigned long *passed);
+void vpc_walk_type(struct vpc_collect *c, const char *name);
+void vpc_walk_types(struct vpc_collect *c, u32 filesystems);
 void vpc_walk(struct vpc_collect *c, u32 filesystems);
 
 /* vpc_map.c */
@@ -197,7 +236,20 @@ int vpc_map_inode(struct vpc_collect *c, struct inode *inode, pgoff_t *index);
 int vpc_emit(struct vpc_collect *c, unsigned long pfn, u64 sector,
 	     unsigned long nr, u32 disk);
 int vpc_emit_wait(struct vpc_collect *c);
+int vpc_emit_flush(struct vpc_collect *c);
 void vpc_emit_end(struct vpc_collect *c, u64 usecs);
+
+/* vpc_left.c */
+int vpc_left_init(struct vpc_collect *c, const struct vpc_ioc_left_out *arg);
+void vpc_left_free(struct vpc_collect *c);
+void vpc_left_inode(struct vpc_collect *c, struct inode *inode);
+void vpc_left_pages(struct vpc_collect *c, u64 nr);
+void vpc_left_super(struct vpc_collect *c, struct super_block *sb, u32 reason);
+bool vpc_left_visit(struct vpc_collect *c, struct super_block *sb);
+void vpc_left_walk(struct vpc_collect *c, u32 filesystems);
+unsigned int vpc_left_fill(struct vpc_collect *c,
+			   struct virtio_pagecache_left_out *out);
+int vpc_left_tell(struct vpc_collect *c, struct vpc_ioc_left_out *arg);
 
 static inline bool vpc_collect_stopped(struct vpc_collect *c)
 {

@@ -87,25 +87,34 @@ static bool vpc_same_scsi(struct scsi_device *sdev,
 	return vpc_same_function(hba, disk) &&
 	       sdev->channel == le32_to_cpu(disk->scsi_channel) &&
 	       sdev->id == le32_to_cpu(disk->scsi_target) &&
-	       lun == le64_to_cpu(disk->scsi_lun) &&
-	       vpc_same_vpd(sdev, disk);
+	       lun == le64_to_cpu(disk->scsi_lun);
 }
 
-static bool vpc_same_disk(struct gendisk *gd,
-			  const struct virtio_pagecache_disk *disk)
+static bool vpc_same_place(struct gendisk *gd,
+			   const struct virtio_pagecache_disk *disk)
 {
 	struct device *parent = disk_to_dev(gd)->parent;
 	u32 flags = le32_to_cpu(disk->flags);
 
 	if (le32_to_cpu(disk->status) != VIRTIO_PAGECACHE_S_OK ||
-	    !(flags & VIRTIO_PAGECACHE_DISK_F_PCI) ||
-	    le64_to_cpu(disk->capacity) < get_capacity(gd))
+	    !(flags & VIRTIO_PAGECACHE_DISK_F_PCI))
 		return false;
 	if (flags & VIRTIO_PAGECACHE_DISK_F_SCSI)
 		return vpc_on_bus(parent, "scsi") &&
 		       vpc_same_scsi(to_scsi_device(parent), disk);
 	return vpc_on_bus(parent, "virtio") &&
 	       vpc_same_function(parent->parent, disk);
+}
+
+static bool vpc_same_disk(struct gendisk *gd,
+			  const struct virtio_pagecache_disk *disk)
+{
+	struct device *parent = disk_to_dev(gd)->parent;
+
+	return vpc_same_place(gd, disk) &&
+	       le64_to_cpu(disk->capacity) >= get_capacity(gd) &&
+	       (!vpc_on_bus(parent, "scsi") ||
+		vpc_same_vpd(to_scsi_device(parent), disk));
 }
 
 /*
@@ -131,6 +140,20 @@ bool vpc_disk_lookup(struct vpc_collect *c, struct block_device *bdev,
 		       where->sector <= get_capacity(bdev->bd_disk) -
 					where->len;
 	}
+	return false;
+}
+
+/*
+ * Is @bdev, which vpc_disk_lookup() did not find, at the place of a disk of the
+ * host's table, but larger than that or with another serial number?
+ */
+bool vpc_disk_mismatch(struct vpc_collect *c, struct block_device *bdev)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->nr_disks; i++)
+		if (vpc_same_place(bdev->bd_disk, &c->disks[i]))
+			return true;
 	return false;
 }
 

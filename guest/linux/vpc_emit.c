@@ -153,6 +153,32 @@ int vpc_emit_wait(struct vpc_collect *c)
 	}
 }
 
+/* Sends what there is, waiting for the device if it must. */
+int vpc_emit_flush(struct vpc_collect *c)
+{
+	int err = 0;
+
+	if (c->hint.npages) {
+		err = vpc_emit_wait(c);
+		if (!err)
+			err = vpc_emit_close(c);
+	}
+	if (!err && c->buf && c->buf_count)
+		err = vpc_emit_send_hints(c);
+	return err;
+}
+
+/* What is left out, in the empty buffer that there is */
+static void vpc_emit_left(struct vpc_collect *c)
+{
+	unsigned int nr;
+
+	nr = vpc_left_fill(c, c->buf->data +
+			      sizeof(struct virtio_pagecache_hdr));
+	vpc_set_header(c, VIRTIO_PAGECACHE_MSG_LEFT_OUT, nr);
+	vpc_emit_send(c, nr * sizeof(struct virtio_pagecache_left_out));
+}
+
 /*
  * The same for the end of a collection, also one that was cut short by a
  * signal: that waits for moments only.
@@ -169,7 +195,7 @@ static int vpc_emit_wait_end(struct vpc_collect *c)
 }
 
 /*
- * Sends what is left and the END record; nothing to a device that does not
+ * Sends what there still is, what was left out, and the END record; nothing to a device that does not
  * want it any more.  Afterwards the collection has no buffer.
  */
 void vpc_emit_end(struct vpc_collect *c, u64 usecs)
@@ -187,6 +213,11 @@ void vpc_emit_end(struct vpc_collect *c, u64 usecs)
 		vpc_emit_send_hints(c);
 	if (vpc_emit_wait_end(c))
 		goto drop;
+	if (c->dev->left_out) {
+		vpc_emit_left(c);
+		if (vpc_emit_wait_end(c))
+			goto drop;
+	}
 
 	vpc_set_header(c, VIRTIO_PAGECACHE_MSG_END, 1);
 	end = c->buf->data + sizeof(struct virtio_pagecache_hdr);

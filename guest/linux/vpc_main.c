@@ -437,6 +437,7 @@ static int vpc_probe(struct virtio_device *vdev)
 	INIT_LIST_HEAD(&dev->node);
 	INIT_WORK(&dev->config_work, vpc_config_work);
 	dev->vdev = vdev;
+	dev->left_out = virtio_has_feature(vdev, VIRTIO_PAGECACHE_F_LEFT_OUT);
 	dev->buf_hints = min_t(u32, max_hints,
 			       clamp_t(u32, buffer_hints, 1, VPC_BUF_HINTS));
 	vdev->priv = dev;
@@ -502,7 +503,13 @@ static const struct virtio_device_id vpc_ids[] = {
 };
 MODULE_DEVICE_TABLE(virtio, vpc_ids);
 
+static const unsigned int vpc_features[] = {
+	VIRTIO_PAGECACHE_F_LEFT_OUT,
+};
+
 static struct virtio_driver vpc_driver = {
+	.feature_table	= vpc_features,
+	.feature_table_size = ARRAY_SIZE(vpc_features),
 	.driver.name	= KBUILD_MODNAME,
 	.id_table	= vpc_ids,
 	.probe		= vpc_probe,

@@ -315,7 +315,7 @@ static long vpc_emit_pages(struct vpc_collect *c, unsigned long pfn, u64 byte,
 	int err;
 
 	if (!vpc_locate(c, byte, &sector, &len, &disk) || len < PAGE_SIZE) {
-		vpc_count(&c->stats.unmapped, 1);
+		vpc_left_pages(c, 1);
 		return 1;
 	}
 	nr = len >> PAGE_SHIFT;

@@ -117,6 +117,7 @@ static int vpc_collect(struct vpc_ioc_collect *arg)
 	int err = -ENOMEM;
 
 	if (arg->filesystems & ~VPC_FS_ALL || arg->reserved ||
+	    arg->left.reserved ||
 	    arg->scratch_len < VPC_SCRATCH_MIN ||
 	    arg->scratch_len > VPC_SCRATCH_MAX)
 		return -EINVAL;
@@ -133,11 +134,14 @@ static int vpc_collect(struct vpc_ioc_collect *arg)
 	if (!c->extents || !c->runs)
 		goto out;
 
-	err = 0;
+	err = vpc_left_init(c, &arg->left);
+	if (err)
+		goto out;
 	arg->epoch = 0;
 	c->dev = vpc_find_work(&c->epoch);
 	if (c->dev) {
 		vpc_run(c, arg);
+		err = vpc_left_tell(c, &arg->left);
 		vpc_finish(c->dev, c->epoch);
 		vpc_put(c->dev);
 	}
@@ -145,6 +149,7 @@ out:
 	kvfree(c->disks);
 	kvfree(c->maps);
 	kfree(c->seen);
+	vpc_left_free(c);
 	kvfree(c->extents);
 	kvfree(c->runs);
 	kfree(c);

@@ -35,9 +35,8 @@ static bool vpc_inode_cached(struct inode *inode)
  * *passed is increased by the number of inodes that this went on.  With
  * @count, files don't matter, only their number.
  */
-static struct inode *vpc_next_inode(struct super_block *sb,
-				    struct inode *prev, bool count,
-				    unsigned long *passed)
+struct inode *vpc_next_inode(struct super_block *sb, struct inode *prev,
+			     bool count, unsigned long *passed)
 {
 	struct inode *inode, *found = NULL;
 	unsigned long n = 0;
@@ -121,7 +120,7 @@ static bool vpc_walk_inodes(struct vpc_collect *c, struct super_block *sb)
 		if (!vpc_inode_cached(inode))
 			continue;
 		if (!vpc_map_wants(inode)) {
-			vpc_count(&c->stats.foreign, inode->i_mapping->nrpages);
+			vpc_left_inode(c, inode);
 			continue;
 		}
 		index = 0;
@@ -167,6 +166,7 @@ static bool vpc_set_where(struct vpc_collect *c, struct super_block *sb)
 
 	if (!sb->s_bdev)
 		return false;
+	c->left.bdev = sb->s_bdev;
 	if (vpc_disk_lookup(c, sb->s_bdev, &c->whole)) {
 		c->where = &c->whole;
 		c->nr_where = 1;
@@ -215,6 +215,10 @@ static void vpc_walk_super(struct super_block *sb, void *arg)
 {
 	struct vpc_collect *c = arg;
 
+	if (c->left.counting) {
+		c->again |= !vpc_collect_stopped(c) && !vpc_left_visit(c, sb);
+		return;
+	}
 	if (vpc_collect_stopped(c) || vpc_seen(c, sb->s_dev))
 		return;
 	if (c->paused || (c->cursor.dev && c->cursor.dev != sb->s_dev)) {
@@ -222,8 +226,13 @@ static void vpc_walk_super(struct super_block *sb, void *arg)
 		return;
 	}
 	c->sb = sb;
-	if ((sb->s_flags & SB_ACTIVE) && vpc_set_where(c, sb) &&
-	    !vpc_has_realtime(sb) && !vpc_walk_inodes(c, sb)) {
+	if (!(sb->s_flags & SB_ACTIVE)) {
+		/* it is going away */
+	} else if (!vpc_set_where(c, sb)) {
+		vpc_left_super(c, sb, VIRTIO_PAGECACHE_LEFT_NO_DISK);
+	} else if (vpc_has_realtime(sb)) {
+		vpc_left_super(c, sb, VIRTIO_PAGECACHE_LEFT_REALTIME);
+	} else if (!vpc_walk_inodes(c, sb)) {
 		c->again = true;
 		return;
 	}
@@ -231,7 +240,7 @@ static void vpc_walk_super(struct super_block *sb, void *arg)
 	vpc_set_seen(c, sb->s_dev);
 }
 
-static void vpc_walk_type(struct vpc_collect *c, const char *name)
+void vpc_walk_type(struct vpc_collect *c, const char *name)
 {
 	struct file_system_type *type = get_fs_type(name);
 
@@ -250,8 +259,7 @@ static void vpc_walk_type(struct vpc_collect *c, const char *name)
 	module_put(type->owner);
 }
 
-/* Emits hints for every superblock of these types (VPC_FS_*). */
-void vpc_walk(struct vpc_collect *c, u32 filesystems)
+void vpc_walk_types(struct vpc_collect *c, u32 filesystems)
 {
 	if (filesystems & VPC_FS_EXT4)
 		vpc_walk_type(c, "ext4");
@@ -259,4 +267,14 @@ void vpc_walk(struct vpc_collect *c, u32 filesystems)
 		vpc_walk_type(c, "ext3");
 	if (filesystems & VPC_FS_XFS)
 		vpc_walk_type(c, "xfs");
+}
+
+/*
+ * Emits hints for every superblock of these types (VPC_FS_*), and counts what
+ * they leave out.
+ */
+void vpc_walk(struct vpc_collect *c, u32 filesystems)
+{
+	vpc_walk_types(c, filesystems);
+	vpc_left_walk(c, filesystems);
 }

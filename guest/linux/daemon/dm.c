@@ -98,29 +98,50 @@ static struct dm_ioctl *read_table(int control, dev_t dev)
 	return NULL;
 }
 
+/*
+ * The target at *at of a table, and its parameters; moves *at to the next one.
+ * NULL if the table is broken.
+ */
+static const char *next_target(const struct dm_ioctl *dmi, size_t *at,
+			       struct dm_target_spec *spec)
+{
+	const char *data = (const char *)dmi + dmi->data_start + *at;
+	size_t room = dmi->data_size - dmi->data_start;
+	const char *parameters = data + sizeof(*spec);
+
+	if (*at > room || room - *at <= sizeof(*spec) ||
+	    !memchr(parameters, 0, room - *at - sizeof(*spec)))
+		return NULL;
+	memcpy(spec, data, sizeof(*spec));
+	/* what does not go on is the end, whatever target_count says */
+	*at = spec->next > *at ? spec->next : room;
+	return parameters;
+}
+
+static bool is_linear(const struct dm_target_spec *spec)
+{
+	return strncmp(spec->target_type, "linear",
+		       sizeof(spec->target_type)) == 0;
+}
+
 /* Adds the linear targets of a table. */
 static void parse_table(struct rows *rows, dev_t dev,
 			const struct dm_ioctl *dmi)
 {
-	const char *data = (const char *)dmi + dmi->data_start;
-	size_t room = dmi->data_size - dmi->data_start, at = 0;
+	struct dm_target_spec spec;
+	const char *parameters;
+	size_t at = 0;
 	unsigned int i;
 
 	/* while it is suspended, its table is about to be replaced */
 	if (dmi->flags & DM_SUSPEND_FLAG)
 		return;
-	for (i = 0; i < dmi->target_count; i++) {
-		struct dm_target_spec spec;
+	for (i = 0; i < dmi->target_count &&
+		    (parameters = next_target(dmi, &at, &spec)); i++) {
 		unsigned int major, minor;
 		unsigned long long offset;
-		const char *parameters = data + at + sizeof(spec);
 
-		if (at > room || room - at <= sizeof(spec) ||
-		    !memchr(parameters, 0, room - at - sizeof(spec)))
-			return;
-		memcpy(&spec, data + at, sizeof(spec));
-		if (strncmp(spec.target_type, "linear",
-			    sizeof(spec.target_type)) == 0 &&
+		if (is_linear(&spec) &&
 		    sscanf(parameters, "%u:%u %llu", &major, &minor,
 			   &offset) == 3) {
 			add_row(rows, &(struct row) {
@@ -131,10 +152,27 @@ static void parse_table(struct rows *rows, dev_t dev,
 				.offset = offset,
 			});
 		}
-		if (spec.next <= at)
-			return;
-		at = spec.next;
 	}
+}
+
+bool dm_other_target(int control, dev_t dev, char type[VPC_DETAIL_LEN])
+{
+	struct dm_ioctl *dmi = read_table(control, dev);
+	struct dm_target_spec spec;
+	bool found = false;
+	unsigned int i;
+	size_t at = 0;
+
+	for (i = 0; dmi && !found && i < dmi->target_count &&
+		    next_target(dmi, &at, &spec); i++) {
+		found = !is_linear(&spec);
+		if (found)
+			snprintf(type, VPC_DETAIL_LEN, "%.*s",
+				 (int)sizeof(spec.target_type),
+				 spec.target_type);
+	}
+	free(dmi);
+	return found;
 }
 
 /* First line of /sys/PATH/NAME that begins with @key, without it */

@@ -7,7 +7,9 @@
 #ifndef DM_H
 #define DM_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "virtio_pagecache_ioctl.h"
 
@@ -29,5 +31,11 @@ void segments_read(struct segments *segments);
 
 /* Closes the devices and frees the memory. */
 void segments_free(struct segments *segments);
+
+/*
+ * @control: device-mapper's node, open.  The type of the first target of @dev that
+ * is not linear; false: there is none, or no table.
+ */
+bool dm_other_target(int control, dev_t dev, char type[VPC_DETAIL_LEN]);
 
 #endif

@@ -13,6 +13,7 @@
 
 #define _GNU_SOURCE
 #include "dm.h"
+#include "left.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +41,16 @@ static const struct {
 	{ "ext3", VPC_FS_EXT3 },
 	{ "xfs", VPC_FS_XFS },
 };
+
+static bool is_known(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(filesystems) / sizeof(*filesystems); i++)
+		if (strcmp(name, filesystems[i].name) == 0)
+			return true;
+	return false;
+}
 
 static void fail(const char *what)
 {
@@ -110,6 +121,7 @@ static void tell(const struct vpc_ioc_collect *c)
 static void collect(int fd, void *scratch)
 {
 	struct segments segments = { };
+	struct left left = { };
 	struct vpc_ioc_collect c = {
 		.filesystems = known_filesystems(),
 		.scratch = (uintptr_t)scratch,
@@ -118,6 +130,7 @@ static void collect(int fd, void *scratch)
 	int ret;
 
 	segments_read(&segments);
+	left_read(&left, &c.left, is_known);
 	c.nr_segments = segments.nr;
 	c.segments = (uintptr_t)segments.seg;
 	do {
@@ -126,8 +139,11 @@ static void collect(int fd, void *scratch)
 	if (ret)
 		fail("VPC_IOC_COLLECT");
 	segments_free(&segments);
-	if (c.epoch)
+	if (c.epoch) {
 		tell(&c);
+		left_tell(&left, &c.left);
+	}
+	left_free(&left);
 }
 
 static void usage(FILE *out)
