@@ -103,6 +103,9 @@ def odd_image(directory):
 class Bench:
     """A guest with its disks, and a QEMU to migrate to when one is needed."""
 
+    #: loaded by the tests that need them
+    modules = ('dm_mod', 'loop')
+
     def __init__(self, version, bus, stack):
         self.bus = bus
         self.kernel = kernel.get(version)
@@ -139,7 +142,7 @@ class Bench:
         with open(maptool(), 'rb') as file:
             archive.file('bin/maptool', file.read(), 0o755)
         tree = guest.ModuleTree(self.kernel)
-        order = tree.order(['dm_mod', 'loop'])
+        order = tree.order(self.modules)
         for name in order:
             archive.file(f'extra/{name}.ko', tree.read(name))
         archive.file('extra/order',

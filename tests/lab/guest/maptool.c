@@ -14,6 +14,8 @@
  *   maptool clone FROM TO        a reflink, then every eighth page written
  *   maptool dm NAME DEV OFFSET SECTORS [DEV OFFSET SECTORS]...
  *                                make a linear device-mapper device
+ *   maptool table NAME SECTORS TYPE PARAMETERS [SECTORS TYPE PARAMETERS]...
+ *                                make any other device-mapper device
  *   maptool nobody FILE          open a file as a user without privileges;
  *                                prints "opened", or why not
  *
@@ -26,6 +28,7 @@
 #include <grp.h>
 #include <linux/dm-ioctl.h>
 #include <linux/fs.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,13 +212,29 @@ static void dm_call(int control, unsigned long request, struct dm_ioctl *dmi)
 }
 
 /* @argv: DEV OFFSET SECTORS of each segment */
-static void make_dm(const char *name, int argc, char **argv)
+/* Adds a target behind those that are in a table. */
+static void add_target(struct dm_ioctl *dmi, uint64_t sectors,
+                       const char *type, const char *parameters)
+{
+    static uint64_t start;
+    static size_t at = sizeof(*dmi);
+    struct dm_target_spec *spec = (struct dm_target_spec *)((char *)dmi + at);
+
+    spec->sector_start = start;
+    spec->length = sectors;
+    snprintf(spec->target_type, sizeof(spec->target_type), "%s", type);
+    strcpy((char *)(spec + 1), parameters);
+    spec->next = (sizeof(*spec) + strlen(parameters) + 8) & ~7u;
+    at += spec->next;
+    start += sectors;
+    dmi->target_count++;
+}
+
+/* @linear: the arguments are of "dm", otherwise of "table" */
+static void make_dm(const char *name, bool linear, int argc, char **argv)
 {
     struct dm_ioctl *dmi = dm_request(name);
-    struct dm_target_spec *spec;
     int control = open("/dev/mapper/control", O_RDWR);
-    uint64_t start = 0;
-    size_t at;
 
     if (control < 0) {
         err(1, "/dev/mapper/control");
@@ -223,25 +242,20 @@ static void make_dm(const char *name, int argc, char **argv)
     dm_call(control, DM_DEV_CREATE, dmi);
 
     dmi = dm_request(name);
-    at = sizeof(*dmi);
     for (; argc >= 3; argc -= 3, argv += 3) {
-        char *parameters;
+        char parameters[64];
         struct stat st;
 
+        if (!linear) {
+            add_target(dmi, atoll(argv[0]), argv[1], argv[2]);
+            continue;
+        }
         if (stat(argv[0], &st)) {
             err(1, "%s", argv[0]);
         }
-        spec = (struct dm_target_spec *)((char *)dmi + at);
-        spec->sector_start = start;
-        spec->length = atoll(argv[2]);
-        strcpy(spec->target_type, "linear");
-        parameters = (char *)(spec + 1);
-        sprintf(parameters, "%u:%u %s", major(st.st_rdev), minor(st.st_rdev),
-                argv[1]);
-        spec->next = (sizeof(*spec) + strlen(parameters) + 8) & ~7u;
-        at += spec->next;
-        start += spec->length;
-        dmi->target_count++;
+        snprintf(parameters, sizeof(parameters), "%u:%u %s",
+                 major(st.st_rdev), minor(st.st_rdev), argv[1]);
+        add_target(dmi, atoll(argv[2]), "linear", parameters);
     }
     dm_call(control, DM_TABLE_LOAD, dmi);
     dmi = dm_request(name);
@@ -268,7 +282,9 @@ int main(int argc, char **argv)
         }
         stay(pages);
     } else if (argc >= 6 && !strcmp(argv[1], "dm")) {
-        make_dm(argv[2], argc - 3, argv + 3);
+        make_dm(argv[2], true, argc - 3, argv + 3);
+    } else if (argc >= 6 && !strcmp(argv[1], "table")) {
+        make_dm(argv[2], false, argc - 3, argv + 3);
     } else if (argc == 3 && !strcmp(argv[1], "nobody")) {
         open_as_nobody(argv[2]);
     } else if (argc == 4 && !strcmp(argv[1], "clone")) {
