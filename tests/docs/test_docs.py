@@ -47,7 +47,7 @@ def members(schema, name):
 def enum(schema, name):
     body = re.search(r"'enum': '" + name + r"',\s*'data': \[(.*?)\]",
                      schema, re.S)[1]
-    return re.findall(r"'([a-z]+)'", body)
+    return re.findall(r"'([a-z-]+)'", body)
 
 
 def patches():
@@ -62,7 +62,9 @@ def figures():
     schema, guide = read('qapi/pagecache.json'), read(GUIDE)
     names = (members(schema, 'MigrationPagecacheInfo')
              + members(schema, 'MigrationPagecacheDisk')
-             + enum(schema, 'PagecacheReaderStatus'))
+             + members(schema, 'MigrationPagecacheLeftOut')
+             + enum(schema, 'PagecacheReaderStatus')
+             + enum(schema, 'PagecacheLeftOutReason'))
     assert len(names) > 20, names
     return [n for n in names if f'``{n}``' not in guide]
 
