@@ -36,6 +36,8 @@ typedef struct QEMU_PACKED Message {
         /* more than are allowed */
         struct virtio_pagecache_hint hints[PAGECACHE_BATCH_MAX + 8];
         struct virtio_pagecache_end end;
+        struct virtio_pagecache_left_out left[VIRTIO_PAGECACHE_LEFT_OUT_MAX +
+                                              8];
     };
 } Message;
 
@@ -69,6 +71,7 @@ void pcfuzz_probe(uint8_t how)
     fz.indirect = how & 1;
     features |= fz.indirect ? 1ULL << VIRTIO_RING_F_INDIRECT_DESC : 0;
     features |= how & 2 ? 1ULL << VIRTIO_RING_F_EVENT_IDX : 0;
+    features |= how & 16 ? 0 : 1ULL << VIRTIO_PAGECACHE_F_LEFT_OUT;
     qvirtio_start_device(fz.d);
     qvirtio_set_features(fz.d, features);
     memset(fz.ring, 0, sizeof(fz.ring));
@@ -424,6 +427,28 @@ void pcfuzz_put_end(void)
     send_msg(m, VIRTIO_PAGECACHE_MSG_END, 1, sizeof(m->hdr) + sizeof(m->end));
 }
 
+void pcfuzz_put_left_out(void)
+{
+    g_autofree Message *m = g_new0(Message, 1);
+    uint8_t n = pcfuzz_take(1);
+    uint32_t count = n < 0xf0 ? n % 4 : VIRTIO_PAGECACHE_LEFT_OUT_MAX - 4 +
+                                        n % 8;
+    uint32_t i;
+
+    for (i = 0; i < count; i++) {
+        struct virtio_pagecache_left_out *e = &m->left[i];
+        uint8_t how = i < 4 ? pcfuzz_take(1) : 0;
+
+        e->pages = cpu_to_le64(pcfuzz_take(how & 1 ? 8 : 2));
+        e->reason = cpu_to_le32(how & 2 ? pcfuzz_take(4) : how >> 4);
+        memset(e->device, pcfuzz_take(1), how & 4 ? sizeof(e->device) : 3);
+        memset(e->detail, pcfuzz_take(1), how & 8 ? sizeof(e->detail) : 2);
+        e->device[1] = how;
+    }
+    send_msg(m, VIRTIO_PAGECACHE_MSG_LEFT_OUT, count,
+             sizeof(m->hdr) + count * sizeof(m->left[0]));
+}
+
 void pcfuzz_put_good(const PagecacheHint *hint)
 {
     g_autofree Message *m = g_new0(Message, 1);
@@ -431,6 +456,13 @@ void pcfuzz_put_good(const PagecacheHint *hint)
     m->hints[0] = le_hint(hint);
     send_msg(m, VIRTIO_PAGECACHE_MSG_HINTS, 1,
              sizeof(m->hdr) + sizeof(m->hints[0]));
+    memset(m, 0, sizeof(*m));
+    m->left[0].pages = cpu_to_le64(5);
+    m->left[0].reason = cpu_to_le32(VIRTIO_PAGECACHE_LEFT_DM);
+    memcpy(m->left[0].device, "dm-0", 4);
+    memcpy(m->left[0].detail, "crypt", 5);
+    send_msg(m, VIRTIO_PAGECACHE_MSG_LEFT_OUT, 1,
+             sizeof(m->hdr) + sizeof(m->left[0]));
     memset(m, 0, sizeof(*m));
     send_msg(m, VIRTIO_PAGECACHE_MSG_END, 1, sizeof(m->hdr) + sizeof(m->end));
 }
@@ -568,4 +600,40 @@ void pcfuzz_check_hint(const PagecacheQueuedHint *q)
     if (!fz.wild) {
         check_sent(q);
     }
+}
+
+/* However it was sent: what there is of it is bounded, and can be shown. */
+void pcfuzz_check_left_out(bool good)
+{
+    g_autoptr(MigrationPagecacheInfo) info = g_new0(MigrationPagecacheInfo, 1);
+    MigrationPagecacheLeftOutList *l;
+    unsigned n = 0;
+    const char *c;
+
+    pagecache_left_out_info(info);
+    g_assert_true(info->has_left_out || !info->left_out);
+    for (l = info->left_out; l; l = l->next, n++) {
+        MigrationPagecacheLeftOut *e = l->value;
+
+        g_assert_cmpuint(e->reason, <, PAGECACHE_LEFT_OUT_REASON__MAX);
+        g_assert_cmpuint(e->pages, <=, ram_bytes_total() >> 12);
+        for (c = e->device ?: ""; *c; c++) {
+            g_assert_true(g_ascii_isprint(*c));
+        }
+        g_assert_cmpint(c - (e->device ?: c), <=, VIRTIO_PAGECACHE_DEVICE_LEN);
+        for (c = e->detail ?: ""; *c; c++) {
+            g_assert_true(g_ascii_isprint(*c));
+        }
+        g_assert_cmpint(c - (e->detail ?: c), <=, VIRTIO_PAGECACHE_DETAIL_LEN);
+        if (good) {
+            g_assert_cmpstr(e->device, ==, "dm-0");
+            g_assert_cmpstr(e->detail, ==, "crypt");
+            g_assert_cmpint(e->reason, ==, PAGECACHE_LEFT_OUT_REASON_DM);
+            g_assert_cmpuint(e->pages, ==, 5);
+        }
+    }
+    if (good) {
+        g_assert_cmpuint(n, ==, 1);
+    }
+    g_assert_cmpuint(n, <=, VIRTIO_PAGECACHE_LEFT_OUT_MAX);
 }

@@ -19,6 +19,7 @@
 #include "hw/virtio/virtio-pagecache.h"
 #include "io/channel-buffer.h"
 #include "migration/misc.h"
+#include "migration/vmstate.h"
 #include "migration/pagecache-fault.h"
 #include "migration/pagecache-hints.h"
 #include "migration/qemu-file.h"
@@ -85,6 +86,7 @@ static void check_device(void)
     g_assert_cmpuint(dev->nhints, <=, PAGECACHE_BATCH_MAX);
     g_assert_true(dev->epoch || !dev->nhints);
     g_assert_true(fz.wanted || !dev->epoch);
+    pcfuzz_check_left_out(false);
     if (dev->epoch && dev->epoch != fz.epoch) {
         /* a number is not used a second time */
         g_assert_cmpuint(dev->epoch, >, fz.epoch);
@@ -186,6 +188,7 @@ static void want_hints(void)
 
     read_isr();
     fz.wanted = true;
+    pagecache_left_out_clear();
     pagecache_hints_start(fz.disks, G_N_ELEMENTS(fz.disks));
     check_device();
     g_assert_cmpuint(fz.dev->epoch, !=, 0);
@@ -227,14 +230,18 @@ static void save_and_load(void)
     QIOChannelBuffer *to = qio_channel_buffer_new(4096);
     QIOChannelBuffer *from;
     QEMUFile *f = qemu_file_new_output(QIO_CHANNEL(to));
+    const VMStateDescription *vmsd = DEVICE_GET_CLASS(fz.dev)->vmsd;
     bool was_running = running();
+    uint64_t features;
     int ret;
 
     if (was_running) {
         vm_stop(RUN_STATE_PAUSED);
     }
     take_hints();
-    virtio_save(fz.vdev, f);
+    features = fz.vdev->guest_features;
+    vmstate_save_state(f, vmsd, fz.dev, NULL);
+    g_assert_cmphex(fz.vdev->guest_features, ==, features);
     qemu_fflush(f);
     /* more of the machine would follow, and is looked for */
     from = qio_channel_buffer_new(to->usage + STREAM_GOES_ON);
@@ -246,11 +253,12 @@ static void save_and_load(void)
 
     virtio_reset(fz.vdev);
     f = qemu_file_new_input(QIO_CHANNEL(from));
-    ret = virtio_load(fz.vdev, f, 1);
+    ret = vmstate_load_state(f, vmsd, fz.dev, 1);
     qemu_fclose(f);
     object_unref(OBJECT(from));
     /* what is wrong with the rings is found out here */
     g_assert_true(!ret || fz.wild);
+    g_assert_true(ret || fz.vdev->guest_features == features);
     if (was_running) {
         vm_start();
     }
@@ -282,7 +290,11 @@ static void operation(uint8_t op)
         pcfuzz_put_hints();
         break;
     case 3:
-        pcfuzz_put_end();
+        if (op & 16) {
+            pcfuzz_put_left_out();
+        } else {
+            pcfuzz_put_end();
+        }
         break;
     case 4:
         pcfuzz_put_request();
@@ -365,6 +377,7 @@ static void check_next_driver(void)
     g_assert_cmpuint(stats.hinted, ==, 2);
     g_assert_cmpuint(stats.dropped, ==, 0);
     g_assert_cmpint(stats.map_ms, >=, 0);
+    pcfuzz_check_left_out(true);
     take_hints();
     g_assert_cmpuint(fz.matched, ==, 1);
     want_none();

@@ -12,6 +12,7 @@
 
 #include "hw/virtio/virtio-pagecache.h"
 #include "migration/pagecache-hints.h"
+#include "migration/pagecache-left-out.h"
 #include "tests/qtest/libqos/virtio-pci.h"
 
 #define PCFUZZ_RAM_MIB      32
@@ -80,17 +81,20 @@ void pcfuzz_kick(unsigned q);
 /* Make a buffer available; what it is, the input says. */
 void pcfuzz_put_hints(void);
 void pcfuzz_put_end(void);
+void pcfuzz_put_left_out(void);
 void pcfuzz_put_request(void);
 /* Descriptors of any kind, with a message in them now and then (wild only) */
 void pcfuzz_put_raw(void);
 /* Writes to the rings or to the device's registers (wild only) */
 void pcfuzz_poke(void);
-/* A HINTS message with @hint and an END */
+/* A HINTS message with @hint, a LEFT_OUT message, and an END */
 void pcfuzz_put_good(const PagecacheHint *hint);
 
 /* What came back must say what the specification says. */
 void pcfuzz_check_returned(void);
 /* What the migration gets must be in RAM, on a disk, and what was sent. */
 void pcfuzz_check_hint(const PagecacheQueuedHint *q);
+/* What was left out must be fit to be shown; @good: it is that of put_good(). */
+void pcfuzz_check_left_out(bool good);
 
 #endif
