@@ -27,7 +27,7 @@ import tempfile
 import time
 import types
 
-from lab import disk, guest, kernel, ram
+from lab import debug_kernel, disk, guest, ram
 from lab.files import MemoryFile
 from lab.paths import LAB_BUILD, GUEST_SOURCES, LabError, need_tool
 from lab.procs import handle_signals, wait_until
@@ -108,7 +108,7 @@ class Bench:
 
     def __init__(self, version, bus, stack):
         self.bus = bus
-        self.kernel = kernel.get(version)
+        self.kernel = debug_kernel.get(version)
         self.directory = tempfile.mkdtemp(prefix='skip-pagecache-')
         stack.callback(shutil.rmtree, self.directory, True)
         self.stack = stack
