@@ -81,4 +81,14 @@ static inline struct address_space *vpc_bdev_mapping(struct block_device *bdev)
 #endif
 }
 
+/* Is the file system mounted anywhere?  A look, no more. */
+static inline bool vpc_sb_has_mounts(struct super_block *sb)
+{
+#ifdef VPC_HAVE_S_MOUNTS_POINTER
+	return READ_ONCE(sb->s_mounts);
+#else
+	return !list_empty(&sb->s_mounts);
+#endif
+}
+
 #endif /* _VPC_COMPAT_H */

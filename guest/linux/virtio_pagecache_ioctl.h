@@ -134,7 +134,9 @@ struct vpc_ioc_collect {
  * Does a collection, if one is wanted.  Fails with EINVAL, EFAULT or E2BIG
  * (bad argument), ENOMEM, or EBUSY (another thread is at it).  What goes wrong
  * later, bad segments included, makes the collection incomplete and is told
- * in @error.
+ * in @error.  When a signal comes that is not fatal, the call is restarted, or
+ * fails with EINTR if there is a handler without SA_RESTART; either way the
+ * next call goes on with the same collection.
  */
 #define VPC_IOC_COLLECT		_IOWR(0xb7, 0x01, struct vpc_ioc_collect)
 

@@ -7,7 +7,8 @@
  *   vpc_main.c	 the virtio device: queues, configuration, life and death
  *   vpc_misc.c	 /dev/virtio-pagecache: the daemon's door
  *   vpc_disk.c	 which entry of the host's disk table a block device is
- *   vpc_walk.c	 superblocks and inodes: what is looked at, and under which lock
+ *   vpc_guard.c	 what keeps a superblock while its inodes are looked at
+ *   vpc_walk.c	 superblocks and inodes: what is looked at
  *   vpc_map.c	 one inode: which of its pages are clean, and where they stand
  *   vpc_emit.c	 hints into buffers for the device
  *   vpc_left.c	 what is left out, and why
@@ -15,6 +16,54 @@
  * Units: "page" is a page of the guest's (PAGE_SIZE) until a hint is made of
  * it, where it is 4096 bytes; "sector" is 512 bytes; "byte" offsets on a disk
  * are what fiemap gives.
+ *
+ * What may be held across what
+ * ----------------------------
+ *
+ * A guest must not feel the driver.  Nothing that a user, a freeze or an
+ * unmount can want is held across a wait that one of them, the host or the
+ * network can make long.  These are all the threads, what they hold and what
+ * they wait for:
+ *
+ * The walker, which is the daemon in its ioctl, holds vpc_collect_lock (which
+ * is only ever tried), during a visit also one inode, and some more that are
+ * the last references on them, in a batch.  It waits
+ *
+ *  - for the device, with or without an inode: interruptible; ends when the
+ *    guard asks for the superblock, and when all others are done with the
+ *    inode and its name is gone;
+ *  - for the guard, without an inode: interruptible;
+ *  - in ->fiemap and ->show_options for locks of the file system and for its
+ *    disk, with an inode.  A user can hold the inode's lock as long as he
+ *    likes.  That can't be interrupted; it is avoided as far as a look at the
+ *    lock can do it, and otherwise bothers nobody but the daemon;
+ *  - for a page fault in the daemon's memory, in ->fiemap and after it.
+ *
+ * It never puts a last reference, never takes s_umount, and never starts a
+ * transaction.  Pages are referenced and locked (by trylock) for moments, with
+ * nothing in between that sleeps; s_inode_list_lock is held for 1024 inodes.
+ *
+ * The guard holds s_umount of one superblock for reading, and waits
+ *
+ *  - for the visit's users, while nobody else wants s_umount; when somebody
+ *    does, for VPC_GRACE, or without limit if the file system is unmounted:
+ *    see vpc_guard.c;
+ *  - for s_umount of the next superblock, holding nothing.  A signal frees
+ *    the walker from a guard that hangs there.
+ *
+ * It allocates nothing, so it does not wait for memory to be written back.
+ *
+ * A batch's work holds its inodes, and waits in iput() for whatever deleting
+ * a file takes, a thaw included, if the guard has left.
+ *
+ * vpc_dev.lock and vpc_devices_lock are held for moments; vpc_stop() (unbind,
+ * suspend) waits for none of the above, but only for the configuration's work.
+ * Guards and batches have references on the module, so that unloading it
+ * fails instead of waiting, and visits keep their superblock as told above.
+ *
+ * A signal makes the walker leave at the next folio batch, extent or buffer,
+ * and the ioctl return to be restarted: it is then that a process is stopped,
+ * traced or frozen.  vpc_collect has all that is needed to go on.
  */
 #ifndef _VPC_H
 #define _VPC_H
@@ -71,6 +120,7 @@ struct vpc_dev {
 	struct mutex lock;
 	bool ready;			/* written under @lock */
 	bool left_out;			/* LEFT_OUT was negotiated */
+	bool reset;			/* since the collection began; same */
 	struct virtqueue *ctrl_vq;
 	struct virtqueue *hint_vq;
 	struct list_head free;		/* buffers that nobody uses */
@@ -108,9 +158,12 @@ struct vpc_run {
 	unsigned long nr;
 };
 
-/* Where to go on in a superblock that was left half-way */
-struct vpc_cursor {
-	dev_t dev;			/* 0: there is none */
+/* How far the walk is with a superblock; where to go on if it was left */
+struct vpc_place {
+	dev_t dev;
+	bool done;
+	bool frozen;			/* it was when we came last */
+	bool begun;			/* what follows is valid */
 	unsigned long left;		/* inodes from here to the list's end */
 	u64 ino;			/* the inode that was being looked at */
 	pgoff_t index;			/* and the page in it */
@@ -144,12 +197,44 @@ struct vpc_left {
 	u64 more;			/* pages that found no entry */
 	struct vpc_ioc_left *last;	/* the last one that grew */
 	struct block_device *last_bdev;
+	bool told;			/* the device was */
 };
 
-/* A collection */
+/* Lends the superblocks of a type, with s_umount held, as visits */
+struct vpc_guard {
+	struct kref ref;
+	struct work_struct work;
+	struct vpc_dev *dev;		/* a reference; has the walker's events */
+	struct file_system_type *type;
+	spinlock_t lock;		/* protects @visit and @blank */
+	struct vpc_visit *visit;	/* not taken yet */
+	struct vpc_visit *blank;	/* for the next; NULL: don't lend */
+	bool done;
+};
+
+/* A superblock on loan */
+struct vpc_visit {
+	struct kref ref;
+	struct super_block *sb;		/* valid as long as one is a user */
+	bool frozen;			/* no inode may be touched */
+	bool leave;			/* the guard wants to go */
+	spinlock_t lock;		/* protects what follows */
+	unsigned int users;		/* 0: the superblock isn't needed */
+	bool active;			/* the last user gives s_active back */
+	wait_queue_head_t wait;		/* users have become 0 */
+};
+
+struct vpc_puts;
+
+/*
+ * A collection.  Belongs to the walker; lives from the ioctl that begins it to
+ * the one that ends it, or until the daemon closes the device.
+ */
 struct vpc_collect {
 	struct vpc_dev *dev;
 	u32 epoch;
+	enum { VPC_TABLES, VPC_WALK, VPC_LEFT, VPC_END } phase;
+	u32 filesystems;		/* VPC_FS_* */
 
 	/* Where things are: host's disk table; translations of dm devices */
 	struct virtio_pagecache_disk *disks;
@@ -157,16 +242,20 @@ struct vpc_collect {
 	struct vpc_extent *maps;
 	unsigned int nr_maps;
 
-	/* Superblocks that are finished, and the one that is not */
-	dev_t *seen;
-	unsigned int nr_seen;
-	unsigned int max_seen;
-	struct vpc_cursor cursor;
-	bool paused;			/* the walk was left at @cursor */
-	bool again;			/* some superblock is not finished */
+	/* Superblocks that were met; is some of them not finished? */
+	struct vpc_place *places;
+	unsigned int nr_places;
+	unsigned int max_places;
+	bool again;
+	bool last_pass;			/* for those that were frozen */
 
-	/* The current superblock: its extents, sorted by @start */
-	struct super_block *sb;
+	/* The current superblock, and inodes that were handed back */
+	struct vpc_visit *visit;
+	struct vpc_puts *puts;
+	struct vpc_puts *spare_puts;
+	struct inode *inode;		/* that is being mapped */
+
+	/* Its extents, sorted by @start */
 	const struct vpc_extent *where;
 	unsigned int nr_where;
 	struct vpc_extent whole;	/* @where of a disk or partition */
@@ -174,7 +263,8 @@ struct vpc_collect {
 	/* The current inode's mapping */
 	struct fiemap_extent __user *scratch;
 	struct fiemap_extent *extents;
-	unsigned int max_extents;
+	unsigned int room_extents;	/* in @extents */
+	unsigned int max_extents;	/* in @scratch and @extents */
 	unsigned int nr_extents;
 	unsigned int next_extent;
 	struct fiemap_extent stretch;	/* extents that go on in each other */
@@ -199,15 +289,17 @@ struct vpc_collect {
 /* vpc_main.c */
 extern wait_queue_head_t vpc_wait;
 struct vpc_dev *vpc_find_work(u32 *epoch);
+void vpc_begin(struct vpc_dev *dev, u32 *epoch);
 bool vpc_has_work(void);
 void vpc_put(struct vpc_dev *dev);
 void vpc_finish(struct vpc_dev *dev, u32 epoch);
 bool vpc_stopped(struct vpc_dev *dev, u32 epoch);
+void vpc_event(struct vpc_dev *dev);
 int vpc_wait_event(struct vpc_dev *dev, u32 epoch, int events);
 int vpc_num_disks(struct vpc_dev *dev, u32 *num);
 int vpc_get_disk(struct vpc_dev *dev, u32 epoch, u32 index,
 		 struct virtio_pagecache_disk *disk);
-struct vpc_buf *vpc_buf_get(struct vpc_dev *dev, unsigned int share);
+struct vpc_buf *vpc_buf_get(struct vpc_dev *dev);
 void vpc_buf_put(struct vpc_dev *dev, struct vpc_buf *buf);
 int vpc_buf_send(struct vpc_dev *dev, struct vpc_buf *buf, size_t len);
 
@@ -221,9 +313,22 @@ bool vpc_disk_lookup(struct vpc_collect *c, struct block_device *bdev,
 		     struct vpc_extent *where);
 bool vpc_disk_mismatch(struct vpc_collect *c, struct block_device *bdev);
 
+/* vpc_guard.c */
+int vpc_guard_init(void);
+void vpc_guard_exit(void);
+struct vpc_guard *vpc_guard_start(struct vpc_dev *dev, const char *name);
+bool vpc_guard_next(struct vpc_collect *c, struct vpc_guard *guard);
+void vpc_guard_end(struct vpc_guard *guard);
+void vpc_visit_end(struct vpc_collect *c);
+int vpc_visit_reserve(struct vpc_collect *c);
+void vpc_visit_put_inode(struct vpc_collect *c, struct inode *inode);
+void vpc_visit_flush(struct vpc_collect *c);
+bool vpc_visit_is_last(struct inode *inode);
+
 /* vpc_walk.c */
-struct inode *vpc_next_inode(struct super_block *sb, struct inode *prev,
+struct inode *vpc_next_inode(struct vpc_collect *c, struct inode *prev,
 			     bool count, unsigned long *passed);
+bool vpc_is_frozen(struct vpc_collect *c, dev_t dev);
 void vpc_walk_type(struct vpc_collect *c, const char *name);
 void vpc_walk_types(struct vpc_collect *c, u32 filesystems);
 void vpc_walk(struct vpc_collect *c, u32 filesystems);
@@ -237,23 +342,31 @@ int vpc_emit(struct vpc_collect *c, unsigned long pfn, u64 sector,
 	     unsigned long nr, u32 disk);
 int vpc_emit_wait(struct vpc_collect *c);
 int vpc_emit_flush(struct vpc_collect *c);
-void vpc_emit_end(struct vpc_collect *c, u64 usecs);
+int vpc_emit_end(struct vpc_collect *c, bool wait);
 
 /* vpc_left.c */
 int vpc_left_init(struct vpc_collect *c, const struct vpc_ioc_left_out *arg);
 void vpc_left_free(struct vpc_collect *c);
 void vpc_left_inode(struct vpc_collect *c, struct inode *inode);
 void vpc_left_pages(struct vpc_collect *c, u64 nr);
-void vpc_left_super(struct vpc_collect *c, struct super_block *sb, u32 reason);
-bool vpc_left_visit(struct vpc_collect *c, struct super_block *sb);
+void vpc_left_super(struct vpc_collect *c, u32 reason);
+bool vpc_left_visit(struct vpc_collect *c);
 void vpc_left_walk(struct vpc_collect *c, u32 filesystems);
 unsigned int vpc_left_fill(struct vpc_collect *c,
 			   struct virtio_pagecache_left_out *out);
 int vpc_left_tell(struct vpc_collect *c, struct vpc_ioc_left_out *arg);
 
+/* Is there no use in going on, now or ever? */
 static inline bool vpc_collect_stopped(struct vpc_collect *c)
 {
 	return c->error || vpc_stopped(c->dev, c->epoch);
+}
+
+/* Must the walker leave the superblock, to come back or not? */
+static inline bool vpc_must_leave(struct vpc_collect *c)
+{
+	return READ_ONCE(c->visit->leave) || signal_pending(current) ||
+	       vpc_collect_stopped(c);
 }
 
 /* Adds @nr pages of the guest's to a counter of vpc_ioc_stats. */

@@ -6,13 +6,16 @@
  *
  * Runs that go on in RAM and on the disk alike become one hint, also across
  * files.  Full buffers are sent at once.  When the device has all buffers,
- * vpc_emit() says so instead of waiting, since its caller holds a lock of the
- * file system; vpc_emit_wait() is for after that was dropped.
+ * vpc_emit() waits where it is, with the caller's inode, until somebody else
+ * wants the superblock; vpc_emit_wait() is for when that was left.
  */
 
 #include "vpc.h"
 
 #include <linux/delay.h>
+
+/* Hints that waited longer (in jiffies) are looked up again */
+#define VPC_STALE		(HZ / 10)
 
 /* Pages of 4096 bytes in a page of the guest's, and sectors in one of them */
 #define VPC_SPLIT		(PAGE_SHIFT - VIRTIO_PAGECACHE_PAGE_SHIFT)
@@ -35,18 +38,15 @@ static void vpc_set_header(struct vpc_collect *c, u32 type, u32 count)
 	};
 }
 
-/*
- * -EAGAIN if the device has all buffers, or all but less than one in @share;
- * remembers every other error.
- */
-static int vpc_emit_buf(struct vpc_collect *c, unsigned int share)
+/* -EAGAIN if the device has all buffers; remembers every other error. */
+static int vpc_emit_buf(struct vpc_collect *c)
 {
 	struct vpc_buf *buf;
 	int err;
 
 	if (c->buf)
 		return 0;
-	buf = vpc_buf_get(c->dev, share);
+	buf = vpc_buf_get(c->dev);
 	if (IS_ERR(buf)) {
 		err = PTR_ERR(buf);
 		if (err != -EAGAIN)
@@ -78,6 +78,34 @@ static int vpc_emit_send_hints(struct vpc_collect *c)
 				sizeof(struct virtio_pagecache_hint));
 }
 
+/*
+ * Waits for a buffer during a visit.  -EAGAIN if there is none, since the
+ * walker must leave, or nobody else uses the inode any more; or if there is
+ * one, but it took so long that clean pages may have become rare.
+ */
+static int vpc_emit_wait_here(struct vpc_collect *c)
+{
+	unsigned long start = jiffies;
+	int events, err;
+
+	for (;;) {
+		events = atomic_read(&c->dev->events);
+		err = vpc_emit_buf(c);
+		if (err != -EAGAIN)
+			break;
+		/* who waits for their end should not wait for the device */
+		vpc_visit_flush(c);
+		if (vpc_must_leave(c) || vpc_visit_is_last(c->inode))
+			return err;
+		wait_event_interruptible_timeout(c->dev->wait,
+			atomic_read(&c->dev->events) != events ||
+			vpc_must_leave(c), VPC_STALE);
+	}
+	if (!err && time_after(jiffies, start + VPC_STALE))
+		err = -EAGAIN;
+	return err;
+}
+
 /* Puts the hint that may still grow into the buffer; there is room for it. */
 static int vpc_emit_close(struct vpc_collect *c)
 {
@@ -85,7 +113,7 @@ static int vpc_emit_close(struct vpc_collect *c)
 
 	if (!c->hint.npages)
 		return 0;
-	err = vpc_emit_buf(c, VPC_BUFS);
+	err = c->visit ? vpc_emit_wait_here(c) : vpc_emit_buf(c);
 	if (err)
 		return err;
 	vpc_hints(c->buf)[c->buf_count++] = c->hint;
@@ -98,8 +126,8 @@ static int vpc_emit_close(struct vpc_collect *c)
 
 /*
  * "The @nr pages that begin with @pfn stand on @disk, beginning at @sector."
- * -EAGAIN: not taken, wait with vpc_emit_wait() and try again; any other
- * error ends the collection.
+ * Called during a visit.  -EAGAIN: not taken, see vpc_emit_wait_here(); any
+ * other error ends the collection.
  */
 int vpc_emit(struct vpc_collect *c, unsigned long pfn, u64 sector,
 	     unsigned long nr, u32 disk)
@@ -132,25 +160,40 @@ int vpc_emit(struct vpc_collect *c, unsigned long pfn, u64 sector,
 }
 
 /*
- * Waits until there is a buffer to fill, and if there was none, until there
- * are more of them: each pause costs a walk over the inodes.  May sleep as
- * long as the device likes; an error if the collection must stop.
+ * Waits until there is a buffer to fill.  May sleep as long as the device
+ * likes; an error of vpc_wait_event() if it must not go on.
  */
 int vpc_emit_wait(struct vpc_collect *c)
 {
-	unsigned int share = VPC_BUFS;
 	int events, err;
 
 	for (;;) {
 		events = atomic_read(&c->dev->events);
-		err = vpc_emit_buf(c, share);
+		err = vpc_emit_buf(c);
 		if (err != -EAGAIN)
 			return err;
-		share = 2;
 		err = vpc_wait_event(c->dev, c->epoch, events);
 		if (err)
 			return err;
 	}
+}
+
+/*
+ * The same for the end of a collection.  Without @wait, and if somebody wants
+ * the daemon dead: that waits for moments only.
+ */
+static int vpc_emit_wait_end(struct vpc_collect *c, bool wait)
+{
+	int tries = 10, err;
+
+	if (wait) {
+		err = vpc_emit_wait(c);
+		if (!err || !fatal_signal_pending(current))
+			return err;
+	}
+	while ((err = vpc_emit_buf(c)) == -EAGAIN && tries--)
+		msleep(20);
+	return err;
 }
 
 /* Sends what there is, waiting for the device if it must. */
@@ -180,42 +223,43 @@ static void vpc_emit_left(struct vpc_collect *c)
 }
 
 /*
- * The same for the end of a collection, also one that was cut short by a
- * signal: that waits for moments only.
+ * Sends what is left, what was left out, and the END record; nothing to a
+ * device that does not want it any more.  Afterwards the collection has no
+ * buffer, unless -ERESTARTSYS is returned: it is to be called again then.
+ * Nothing is returned with @wait false.
  */
-static int vpc_emit_wait_end(struct vpc_collect *c)
-{
-	int tries = 10, err = vpc_emit_wait(c);
-
-	while (err && signal_pending(current) && tries--) {
-		msleep(20);
-		err = vpc_emit_buf(c, VPC_BUFS);
-	}
-	return err;
-}
-
-/*
- * Sends what there still is, what was left out, and the END record; nothing to a device that does not
- * want it any more.  Afterwards the collection has no buffer.
- */
-void vpc_emit_end(struct vpc_collect *c, u64 usecs)
+int vpc_emit_end(struct vpc_collect *c, bool wait)
 {
 	const struct vpc_ioc_stats *s = &c->stats;
-	bool complete = !vpc_collect_stopped(c);
+	bool complete = wait && !vpc_collect_stopped(c);
 	struct virtio_pagecache_end *end;
+	int err;
 
-	if (READ_ONCE(c->dev->wanted) != c->epoch)
+	if (READ_ONCE(c->dev->wanted) != c->epoch || READ_ONCE(c->dev->reset))
 		goto drop;
 
-	if (c->hint.npages && (vpc_emit_wait_end(c) || vpc_emit_close(c)))
-		complete = false;
+	if (c->hint.npages) {
+		err = vpc_emit_wait_end(c, wait);
+		if (err == -ERESTARTSYS)
+			return err;
+		if (err || vpc_emit_close(c))
+			complete = false;
+	}
 	if (c->buf && c->buf_count)
 		vpc_emit_send_hints(c);
-	if (vpc_emit_wait_end(c))
+	err = vpc_emit_wait_end(c, wait);
+	if (err == -ERESTARTSYS)
+		return err;
+	if (err)
 		goto drop;
-	if (c->dev->left_out) {
+
+	if (c->dev->left_out && !c->left.told) {
 		vpc_emit_left(c);
-		if (vpc_emit_wait_end(c))
+		c->left.told = true;
+		err = vpc_emit_wait_end(c, wait);
+		if (err == -ERESTARTSYS)
+			return err;
+		if (err)
 			goto drop;
 	}
 
@@ -228,7 +272,7 @@ void vpc_emit_end(struct vpc_collect *c, u64 usecs)
 		.pages = cpu_to_le64(s->hinted),
 		.skipped = cpu_to_le64(s->dirty + s->busy + s->unmapped +
 				       s->foreign),
-		.usecs = cpu_to_le64(usecs),
+		.usecs = cpu_to_le64(s->usecs),
 	};
 	if (!vpc_emit_send(c, sizeof(*end)))
 		c->complete = complete;
@@ -236,4 +280,5 @@ drop:
 	if (c->buf)
 		vpc_buf_put(c->dev, c->buf);
 	c->buf = NULL;
+	return 0;
 }

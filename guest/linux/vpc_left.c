@@ -108,7 +108,10 @@ static void vpc_left_name(char *out, size_t size, const char *name)
 			*out = '?';
 }
 
-/* Counts @nr pages of the guest's; @detail may be NULL. */
+/*
+ * Counts @nr pages of the guest's; without any there is no entry, unless
+ * nobody could count them.  @detail may be NULL.
+ */
 static void vpc_left_add(struct vpc_collect *c, struct block_device *bdev,
 			 u32 reason, const char *detail, u64 nr)
 {
@@ -117,7 +120,7 @@ static void vpc_left_add(struct vpc_collect *c, struct block_device *bdev,
 	char device[VPC_DEVICE_LEN];
 	unsigned int i;
 
-	if (!nr)
+	if (!nr && reason != VIRTIO_PAGECACHE_LEFT_FROZEN)
 		return;
 	vpc_count(&c->stats.foreign, nr);
 	/* one and the same, file after file */
@@ -228,8 +231,9 @@ static struct vpc_left_super *vpc_left_find(struct vpc_collect *c, dev_t dev)
  * The walk passes over a superblock: because of its device if @reason is
  * NO_DISK.  Its pages are counted later.
  */
-void vpc_left_super(struct vpc_collect *c, struct super_block *sb, u32 reason)
+void vpc_left_super(struct vpc_collect *c, u32 reason)
 {
+	struct super_block *sb = c->visit->sb;
 	struct vpc_left_super *s;
 
 	if (!sb->s_bdev)
@@ -241,19 +245,17 @@ void vpc_left_super(struct vpc_collect *c, struct super_block *sb, u32 reason)
 	}
 }
 
-/* False if somebody else wants the superblock; then *pages is a part. */
-static bool vpc_left_count_inodes(struct vpc_collect *c,
-				  struct super_block *sb, u64 *pages)
+/* False if the walker has to leave; then *pages is a part. */
+static bool vpc_left_count_inodes(struct vpc_collect *c, u64 *pages)
 {
 	struct inode *inode = NULL;
 	unsigned long passed = 0;
 
-	while ((inode = vpc_next_inode(sb, inode, false, &passed))) {
+	while ((inode = vpc_next_inode(c, inode, false, &passed))) {
 		if (S_ISREG(inode->i_mode))
 			*pages += READ_ONCE(inode->i_mapping->nrpages);
-		if (vpc_collect_stopped(c) ||
-		    rwsem_is_contended(&sb->s_umount)) {
-			iput(inode);
+		if (vpc_must_leave(c)) {
+			vpc_visit_put_inode(c, inode);
 			return false;
 		}
 	}
@@ -261,11 +263,12 @@ static bool vpc_left_count_inodes(struct vpc_collect *c,
 }
 
 /*
- * Counts a superblock, with s_umount held for reading.  False if this has to
- * be done again.
+ * Counts the superblock of the visit.  False if this has to be done again.
+ * The inodes of one that is frozen may not be touched: it is only named.
  */
-bool vpc_left_visit(struct vpc_collect *c, struct super_block *sb)
+bool vpc_left_visit(struct vpc_collect *c)
 {
+	struct super_block *sb = c->visit->sb;
 	struct block_device *bdev = sb->s_bdev;
 	struct vpc_left_super *s;
 	u64 pages = 0;
@@ -275,12 +278,14 @@ bool vpc_left_visit(struct vpc_collect *c, struct super_block *sb)
 	s = vpc_left_find(c, sb->s_dev);
 	if (!s || s->counted)
 		return true;
-	if (c->left.type && !s->passed) {
+	if (!s->passed && (c->left.type || vpc_is_frozen(c, sb->s_dev))) {
 		s->passed = true;
-		s->reason = VIRTIO_PAGECACHE_LEFT_FILESYSTEM;
+		s->reason = c->left.type ? VIRTIO_PAGECACHE_LEFT_FILESYSTEM :
+					   VIRTIO_PAGECACHE_LEFT_FROZEN;
 	}
-	if (s->passed && !vpc_left_count_inodes(c, sb, &pages) &&
-	    ++s->tries < VPC_LEFT_TRIES)
+	if (s->passed && !c->visit->frozen &&
+	    !vpc_left_count_inodes(c, &pages) &&
+	    (signal_pending(current) || ++s->tries < VPC_LEFT_TRIES))
 		return false;
 	s->counted = true;
 	if (s->reason == VIRTIO_PAGECACHE_LEFT_NO_DISK)
@@ -296,7 +301,8 @@ bool vpc_left_visit(struct vpc_collect *c, struct super_block *sb)
 
 /*
  * Counts what is left to count: superblocks of the @filesystems (VPC_FS_*)
- * that the walk went over, and of all others.
+ * that the walk went over, and of all others.  When this is interrupted by a
+ * signal, the next call goes on.
  */
 void vpc_left_walk(struct vpc_collect *c, u32 filesystems)
 {
@@ -307,7 +313,8 @@ void vpc_left_walk(struct vpc_collect *c, u32 filesystems)
 		return;
 	left->counting = true;
 	vpc_walk_types(c, filesystems);
-	for (i = 0; i < left->nr_types && !vpc_collect_stopped(c); i++) {
+	for (i = 0; i < left->nr_types && !signal_pending(current) &&
+		    !vpc_collect_stopped(c); i++) {
 		left->type = left->types[i].name;
 		vpc_walk_type(c, left->type);
 	}

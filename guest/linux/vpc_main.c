@@ -98,11 +98,24 @@ bool vpc_has_work(void)
 	return dev;
 }
 
-/* The collection is over, in whatever way; don't ask for it again. */
+/* A collection begins, of the epoch that is wanted now (0: none). */
+void vpc_begin(struct vpc_dev *dev, u32 *epoch)
+{
+	mutex_lock(&dev->lock);
+	*epoch = vpc_pending(dev);
+	WRITE_ONCE(dev->reset, false);
+	mutex_unlock(&dev->lock);
+}
+
+/*
+ * The collection is over, in whatever way; don't ask for it again.  Unless
+ * the device was reset: it has forgotten what it was told, and wants all of it
+ * anew.
+ */
 void vpc_finish(struct vpc_dev *dev, u32 epoch)
 {
 	mutex_lock(&dev->lock);
-	if (READ_ONCE(dev->wanted) == epoch)
+	if (READ_ONCE(dev->wanted) == epoch && !READ_ONCE(dev->reset))
 		WRITE_ONCE(dev->done, epoch);
 	mutex_unlock(&dev->lock);
 }
@@ -110,11 +123,12 @@ void vpc_finish(struct vpc_dev *dev, u32 epoch)
 /* Is the collection of @epoch of no use any more? */
 bool vpc_stopped(struct vpc_dev *dev, u32 epoch)
 {
-	return !READ_ONCE(dev->ready) || READ_ONCE(dev->wanted) != epoch ||
-	       signal_pending(current);
+	return !READ_ONCE(dev->ready) || READ_ONCE(dev->reset) ||
+	       READ_ONCE(dev->wanted) != epoch || fatal_signal_pending(current);
 }
 
-static void vpc_event(struct vpc_dev *dev)
+/* The collector may have something to do. */
+void vpc_event(struct vpc_dev *dev)
 {
 	atomic_inc(&dev->events);
 	wake_up_all(&dev->wait);
@@ -123,14 +137,17 @@ static void vpc_event(struct vpc_dev *dev)
 /*
  * Waits until the device did something since @events was read from
  * dev->events, but no longer than a second: a queue breaks without an
- * interrupt.  Returns an error if the collection must stop.
+ * interrupt.  Returns -EINTR if the collection must stop, -ERESTARTSYS if it
+ * must be interrupted for a signal.
  */
 int vpc_wait_event(struct vpc_dev *dev, u32 epoch, int events)
 {
 	wait_event_interruptible_timeout(dev->wait,
 					 atomic_read(&dev->events) != events ||
 					 vpc_stopped(dev, epoch), HZ);
-	return vpc_stopped(dev, epoch) ? -EINTR : 0;
+	if (vpc_stopped(dev, epoch))
+		return -EINTR;
+	return signal_pending(current) ? -ERESTARTSYS : 0;
 }
 
 static void vpc_queue_event(struct virtqueue *vq)
@@ -170,8 +187,8 @@ static int vpc_ctrl_send(struct vpc_dev *dev, u32 index)
 }
 
 /*
- * Fetches entry @index of the disk table.  Sleeps.  Returns -EINTR if the
- * collection of @epoch must stop, -EPROTO if the device's answer is too short.
+ * Fetches entry @index of the disk table.  Sleeps.  Returns what
+ * vpc_wait_event() does, or -EPROTO if the device's answer is too short.
  */
 int vpc_get_disk(struct vpc_dev *dev, u32 epoch, u32 index,
 		 struct virtio_pagecache_disk *disk)
@@ -236,12 +253,11 @@ static void vpc_buf_free(struct vpc_dev *dev, struct vpc_buf *buf)
 }
 
 /*
- * A buffer for the caller to fill, if the device leaves at least one, and at
- * least one in @share of all.  Otherwise -EAGAIN, and there will be an event
- * when one comes back; or another error when none will.  Takes a mutex,
- * doesn't wait for the device.
+ * A buffer for the caller to fill, if the device leaves one.  Otherwise
+ * -EAGAIN, and there will be an event when one comes back; or another error
+ * when none will.  Takes a mutex, doesn't wait for the device.
  */
-struct vpc_buf *vpc_buf_get(struct vpc_dev *dev, unsigned int share)
+struct vpc_buf *vpc_buf_get(struct vpc_dev *dev)
 {
 	struct vpc_buf *buf;
 	unsigned int len;
@@ -256,7 +272,7 @@ struct vpc_buf *vpc_buf_get(struct vpc_dev *dev, unsigned int share)
 	do {
 		while ((buf = virtqueue_get_buf(dev->hint_vq, &len)))
 			vpc_buf_free(dev, buf);
-		if (dev->nr_free && dev->nr_free >= dev->nr_bufs / share)
+		if (dev->nr_free)
 			buf = list_first_entry(&dev->free, struct vpc_buf,
 					       node);
 	} while (!buf && !virtqueue_enable_cb(dev->hint_vq));
@@ -372,6 +388,7 @@ static void vpc_stop(struct vpc_dev *dev)
 
 	mutex_lock(&dev->lock);
 	WRITE_ONCE(dev->ready, false);
+	WRITE_ONCE(dev->reset, true);
 	mutex_unlock(&dev->lock);
 	vpc_event(dev);
 	cancel_work_sync(&dev->config_work);
@@ -525,12 +542,21 @@ static int __init vpc_init(void)
 {
 	int err;
 
-	err = vpc_misc_init();
+	err = vpc_guard_init();
 	if (err)
 		return err;
+	err = vpc_misc_init();
+	if (err)
+		goto fail_misc;
 	err = register_virtio_driver(&vpc_driver);
 	if (err)
-		vpc_misc_exit();
+		goto fail_driver;
+	return 0;
+
+fail_driver:
+	vpc_misc_exit();
+fail_misc:
+	vpc_guard_exit();
 	return err;
 }
 module_init(vpc_init);
@@ -539,6 +565,7 @@ static void __exit vpc_exit(void)
 {
 	unregister_virtio_driver(&vpc_driver);
 	vpc_misc_exit();
+	vpc_guard_exit();
 }
 module_exit(vpc_exit);
 

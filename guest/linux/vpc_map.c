@@ -22,6 +22,7 @@
 #include <linux/delay.h>
 #include <linux/jbd2.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/uaccess.h>
 
@@ -34,6 +35,11 @@
 /* How often, and how long in between (us), a file's lock is tried */
 #define VPC_LOCK_TRIES		20
 #define VPC_LOCK_PAUSE		50
+
+/* Lets a test be there between the look at a file's lock and its use */
+static unsigned int lookup_delay;
+module_param(lookup_delay, uint, 0644);
+MODULE_PARM_DESC(lookup_delay, "Milliseconds that looking up a file's extents takes longer, for tests (default: 0)");
 
 /* Extents with any other flag have no plain block for each of their bytes */
 #define VPC_PLAIN_EXTENT	(FIEMAP_EXTENT_LAST | FIEMAP_EXTENT_MERGED | \
@@ -157,6 +163,8 @@ static bool vpc_gather(struct vpc_collect *c, struct inode *inode,
 
 		if (start > end || vpc_collect_stopped(c))
 			return false;
+		if (vpc_must_leave(c))
+			break;
 		nr = filemap_get_folios(inode->i_mapping, index, end,
 					&c->batch);
 		for (i = 0; i < nr; i++)
@@ -182,14 +190,15 @@ static u64 vpc_lookahead(struct vpc_collect *c, unsigned int i)
 
 /*
  * Some file systems take the file's lock for fiemap.  Who writes to the file
- * may hold it for as long as the disk makes him wait; that is not waited for,
- * since the superblock is locked, too.
+ * may hold it for as long as the disk, or the memory that he writes from,
+ * makes him wait; that is not waited for.  It may be taken right after this
+ * look at it: then the collection comes to a halt, but nothing else.
  */
-static bool vpc_lock_is_free(struct inode *inode)
+static bool vpc_lock_is_free(struct vpc_collect *c, struct inode *inode)
 {
 	int i;
 
-	for (i = 0; i < VPC_LOCK_TRIES; i++) {
+	for (i = 0; i < VPC_LOCK_TRIES && !vpc_must_leave(c); i++) {
 		if (inode_trylock_shared(inode)) {
 			inode_unlock_shared(inode);
 			return true;
@@ -197,6 +206,17 @@ static bool vpc_lock_is_free(struct inode *inode)
 		usleep_range(VPC_LOCK_PAUSE, 2 * VPC_LOCK_PAUSE);
 	}
 	return false;
+}
+
+/* Until then, or until the parameter is made smaller */
+static void vpc_delay(void)
+{
+	unsigned long start = jiffies;
+
+	while (unlikely(READ_ONCE(lookup_delay)) &&
+	       time_before(jiffies, start +
+			   msecs_to_jiffies(READ_ONCE(lookup_delay))))
+		usleep_range(500, 1000);
 }
 
 /*
@@ -218,11 +238,12 @@ static int vpc_fiemap(struct vpc_collect *c, struct inode *inode, u64 start,
 	c->stretch.fe_length = 0;
 	c->known = end;
 	cond_resched();
-	if (!vpc_lock_is_free(inode))
-		return -EBUSY;
+	if (!vpc_lock_is_free(c, inode))
+		return vpc_must_leave(c) ? -EAGAIN : -EBUSY;
+	vpc_delay();
 	err = inode->i_op->fiemap(inode, &info, start, end - start);
 	if (err)
-		return err;
+		return err == -EAGAIN || err == -EBUSY ? -EIO : err;
 	if (info.fi_extents_mapped > c->max_extents)
 		return -EIO;
 	if (copy_from_user(c->extents, c->scratch,
@@ -378,8 +399,8 @@ static int vpc_map_run(struct vpc_collect *c, struct inode *inode,
 }
 
 /*
- * Looks up and emits c->runs.  -EAGAIN if the device has all buffers: *index
- * is the first page then that was not dealt with.  No other error is told: if
+ * Looks up and emits c->runs.  -EAGAIN if that was left: *index is the first
+ * page then that was not dealt with.  No other error is told: if
  * it is one of the file, the rest of its runs is left out, if it is one of
  * the collection, it is in c->error.
  */
@@ -425,25 +446,27 @@ bool vpc_map_wants(struct inode *inode)
 }
 
 /*
- * Emits hints for the pages of @inode from *index on.  Called with a
- * reference on the inode and s_umount held for reading, and nothing else.
- * Returns 0 when the inode is finished (or the collection has to stop),
- * -EAGAIN when s_umount should be dropped before it goes on from *index.
+ * Emits hints for the pages of @inode from *index on.  Called during a visit,
+ * with a reference on the inode, and nothing else.  Returns 0 when the inode
+ * is finished (or the collection has to stop), -EAGAIN when the walker must
+ * leave before it goes on from *index.
  */
 int vpc_map_inode(struct vpc_collect *c, struct inode *inode, pgoff_t *index)
 {
 	loff_t size = i_size_read(inode);
 	bool more = size > 0;
-	int err;
 
+	c->inode = inode;
 	folio_batch_init(&c->batch);
 	while (more && !vpc_collect_stopped(c)) {
+		/* for nobody's sake a deleted file is kept from its end */
+		if (vpc_visit_is_last(inode))
+			break;
 		/* what lies behind the end of the file is on no disk */
 		more = vpc_gather(c, inode, index, (size - 1) >> PAGE_SHIFT);
-		err = vpc_map_runs(c, inode, index);
-		if (err)
-			return err;
-		if (more && rwsem_is_contended(&c->sb->s_umount))
+		if (vpc_map_runs(c, inode, index))
+			more = true;
+		if (more && vpc_must_leave(c) && !vpc_collect_stopped(c))
 			return -EAGAIN;
 	}
 	return 0;

@@ -6,7 +6,9 @@
  *
  * A collection runs in the context of the daemon's ioctl.  That is where the
  * user memory for fiemap comes from, and what makes it a process that can be
- * killed, frozen, niced and put into a cgroup.
+ * killed, stopped, frozen, niced and put into a cgroup.  For a signal that
+ * does not kill it the ioctl is left and, by the kernel or by the daemon,
+ * entered again; meanwhile the collection belongs to the open file.
  */
 
 #include "vpc.h"
@@ -91,19 +93,54 @@ static int vpc_map_segments(struct vpc_collect *c,
 	return 0;
 }
 
-/* Does the collection, or as much of it as possible. */
-static void vpc_run(struct vpc_collect *c, struct vpc_ioc_collect *arg)
+/*
+ * Does the collection, or as much of it as possible.  -ERESTARTSYS: to be
+ * called again after a signal.
+ */
+static int vpc_run(struct vpc_collect *c, struct vpc_ioc_collect *arg)
 {
 	ktime_t start = ktime_get();
+	int err = 0;
 
-	c->error = vpc_disk_table(c);
-	if (!c->error)
-		c->error = vpc_map_segments(c, arg);
-	if (!c->error)
-		vpc_walk(c, arg->filesystems);
-	c->stats.usecs = ktime_us_delta(ktime_get(), start);
-	vpc_emit_end(c, c->stats.usecs);
+	switch (c->phase) {
+	case VPC_TABLES:
+		c->error = vpc_disk_table(c);
+		if (c->error == -ERESTARTSYS) {
+			kvfree(c->disks);
+			c->disks = NULL;
+			c->nr_disks = 0;
+			c->error = 0;
+			return -ERESTARTSYS;
+		}
+		if (!c->error)
+			c->error = vpc_map_segments(c, arg);
+		c->phase = VPC_WALK;
+		fallthrough;
+	case VPC_WALK:
+		if (!c->error)
+			vpc_walk(c, c->filesystems);
+		if (signal_pending(current) && !vpc_collect_stopped(c))
+			err = -ERESTARTSYS;
+		else
+			c->phase = VPC_LEFT;
+		c->stats.usecs += ktime_us_delta(ktime_get(), start);
+		if (err)
+			return err;
+		fallthrough;
+	case VPC_LEFT:
+		vpc_left_walk(c, c->filesystems);
+		if (signal_pending(current) && !vpc_collect_stopped(c))
+			return -ERESTARTSYS;
+		c->phase = VPC_END;
+		fallthrough;
+	case VPC_END:
+		err = vpc_emit_end(c, true);
+	}
+	return err;
+}
 
+static void vpc_tell(const struct vpc_collect *c, struct vpc_ioc_collect *arg)
+{
 	arg->epoch = c->epoch;
 	arg->complete = c->complete;
 	arg->disks = c->nr_disks;
@@ -111,10 +148,67 @@ static void vpc_run(struct vpc_collect *c, struct vpc_ioc_collect *arg)
 	arg->stats = c->stats;
 }
 
-static int vpc_collect(struct vpc_ioc_collect *arg)
+static void vpc_collect_free(struct vpc_collect *c)
+{
+	if (c->dev) {
+		vpc_finish(c->dev, c->epoch);
+		vpc_put(c->dev);
+	}
+	kvfree(c->disks);
+	kvfree(c->maps);
+	kfree(c->places);
+	vpc_left_free(c);
+	kfree(c->puts);
+	kfree(c->spare_puts);
+	kvfree(c->extents);
+	kvfree(c->runs);
+	kfree(c);
+}
+
+/* A collection that is wanted, NULL if there is none, or an error. */
+static struct vpc_collect *vpc_collect_new(const struct vpc_ioc_collect *arg)
 {
 	struct vpc_collect *c;
+	u32 epoch;
+	struct vpc_dev *dev = vpc_find_work(&epoch);
 	int err = -ENOMEM;
+
+	if (!dev)
+		return NULL;
+	c = kzalloc(sizeof(*c), GFP_KERNEL);
+	if (c)
+		err = vpc_left_init(c, &arg->left);
+	if (err) {
+		if (c)
+			vpc_collect_free(c);
+		vpc_put(dev);
+		return ERR_PTR(err);
+	}
+	c->dev = dev;
+	vpc_begin(dev, &c->epoch);
+	if (!c->epoch) {			/* no more */
+		vpc_collect_free(c);
+		return NULL;
+	}
+	c->filesystems = arg->filesystems;
+	c->room_extents = arg->scratch_len / sizeof(*c->extents);
+	c->extents = kvcalloc(c->room_extents, sizeof(*c->extents), GFP_KERNEL);
+	c->runs = kvcalloc(VPC_MAX_RUNS, sizeof(*c->runs), GFP_KERNEL);
+	if (!c->extents || !c->runs) {
+		vpc_collect_free(c);
+		return ERR_PTR(-ENOMEM);
+	}
+	return c;
+}
+
+/*
+ * Begins a collection, or goes on with the one that was interrupted; that
+ * keeps to what it was begun with, apart from the memory.
+ */
+static int vpc_collect(struct file *file, struct vpc_ioc_collect *arg)
+{
+	struct vpc_collect *c = file->private_data;
+	int err;
 
 	if (arg->filesystems & ~VPC_FS_ALL || arg->reserved ||
 	    arg->left.reserved ||
@@ -124,35 +218,22 @@ static int vpc_collect(struct vpc_ioc_collect *arg)
 	if (arg->nr_segments > VPC_MAX_SEGMENTS)
 		return -E2BIG;
 
-	c = kzalloc(sizeof(*c), GFP_KERNEL);
-	if (!c)
-		return -ENOMEM;
-	c->scratch = u64_to_user_ptr(arg->scratch);
-	c->max_extents = arg->scratch_len / sizeof(*c->extents);
-	c->extents = kvcalloc(c->max_extents, sizeof(*c->extents), GFP_KERNEL);
-	c->runs = kvcalloc(VPC_MAX_RUNS, sizeof(*c->runs), GFP_KERNEL);
-	if (!c->extents || !c->runs)
-		goto out;
-
-	err = vpc_left_init(c, &arg->left);
-	if (err)
-		goto out;
 	arg->epoch = 0;
-	c->dev = vpc_find_work(&c->epoch);
-	if (c->dev) {
-		vpc_run(c, arg);
-		err = vpc_left_tell(c, &arg->left);
-		vpc_finish(c->dev, c->epoch);
-		vpc_put(c->dev);
-	}
-out:
-	kvfree(c->disks);
-	kvfree(c->maps);
-	kfree(c->seen);
-	vpc_left_free(c);
-	kvfree(c->extents);
-	kvfree(c->runs);
-	kfree(c);
+	if (!c)
+		c = vpc_collect_new(arg);
+	if (IS_ERR_OR_NULL(c))
+		return PTR_ERR_OR_ZERO(c);
+	file->private_data = c;
+	c->scratch = u64_to_user_ptr(arg->scratch);
+	c->max_extents = min_t(unsigned int, c->room_extents,
+			       arg->scratch_len / sizeof(*c->extents));
+	err = vpc_run(c, arg);
+	if (err)
+		return err;
+	vpc_tell(c, arg);
+	err = vpc_left_tell(c, &arg->left);
+	file->private_data = NULL;
+	vpc_collect_free(c);
 	return err;
 }
 
@@ -167,7 +248,7 @@ static long vpc_ioctl(struct file *file, unsigned int cmd, unsigned long user)
 		return -EFAULT;
 	if (!mutex_trylock(&vpc_collect_lock))
 		return -EBUSY;
-	err = vpc_collect(&arg);
+	err = vpc_collect(file, &arg);
 	mutex_unlock(&vpc_collect_lock);
 	if (!err && copy_to_user((void __user *)user, &arg, sizeof(arg)))
 		err = -EFAULT;
@@ -187,11 +268,18 @@ static int vpc_open(struct inode *inode, struct file *file)
 		return -EPERM;
 	if (atomic_cmpxchg(&vpc_opened, 0, 1))
 		return -EBUSY;
+	file->private_data = NULL;		/* the collection under way */
 	return nonseekable_open(inode, file);
 }
 
 static int vpc_close(struct inode *inode, struct file *file)
 {
+	struct vpc_collect *c = file->private_data;
+
+	if (c) {			/* killed while it was stopped */
+		vpc_emit_end(c, false);
+		vpc_collect_free(c);
+	}
 	atomic_set(&vpc_opened, 0);
 	return 0;
 }

@@ -4,15 +4,17 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * The walk must not be felt.  While it looks at the inodes of a superblock,
- * it holds s_umount for reading, because that is what keeps inodes it has a
- * reference on from being in the way of an unmount.  Whoever wants s_umount
- * for writing (umount, remount, freeze) gets it after the page cache batch at
- * hand; and waiting for the device happens without it.  Then no inode is held
- * either, so the place in the superblock's list is kept as the number of
- * inodes that are left: new ones come in at the other end, and if some of the
- * rest are gone meanwhile, as many are looked at twice, which the host finds
- * out.
+ * The walk must not be felt.  It looks at the inodes of a superblock while it
+ * has that on loan (vpc_guard.c), and leaves when somebody wants it for
+ * himself (umount, remount, freeze), after the page cache batch at hand.  Then
+ * no inode is held either, so the place in the superblock's list is kept as
+ * the number of inodes that are left: new ones come in at the other end, and
+ * if some of the rest are gone meanwhile, as many are looked at twice, which
+ * the host finds out.  Keeping and finding the place takes a walk over all
+ * inodes, so it is not left for less; waiting for the device is no reason.
+ *
+ * A file system that is frozen is passed over, and looked at again when all
+ * others are done.  If it still is frozen then, it is left out.
  */
 
 #include "vpc.h"
@@ -30,17 +32,24 @@ static bool vpc_inode_cached(struct inode *inode)
 }
 
 /*
- * The next regular file with cached pages after @prev, which is put (NULL:
- * from the start of the list), or any inode after a while; NULL at the end.
- * *passed is increased by the number of inodes that this went on.  With
- * @count, files don't matter, only their number.
+ * The next regular file with cached pages after @prev, which is handed back
+ * (NULL: from the start of the list), or any inode after a while; NULL at the
+ * end, or with c->error set.  *passed is increased by the number of inodes
+ * that this went on.  With @count, files don't matter, only their number.
  */
-struct inode *vpc_next_inode(struct super_block *sb, struct inode *prev,
+struct inode *vpc_next_inode(struct vpc_collect *c, struct inode *prev,
 			     bool count, unsigned long *passed)
 {
+	struct super_block *sb = c->visit->sb;
 	struct inode *inode, *found = NULL;
 	unsigned long n = 0;
 
+	if (vpc_visit_reserve(c)) {
+		c->error = -ENOMEM;
+		if (prev)
+			vpc_visit_put_inode(c, prev);
+		return NULL;
+	}
 	spin_lock(&sb->s_inode_list_lock);
 	if (prev)
 		inode = list_next_entry(prev, i_sb_list);
@@ -57,63 +66,61 @@ struct inode *vpc_next_inode(struct super_block *sb, struct inode *prev,
 	}
 	spin_unlock(&sb->s_inode_list_lock);
 
-	/* may delete the file, if it was unlinked and closed meanwhile */
-	iput(prev);
+	if (prev)
+		vpc_visit_put_inode(c, prev);
 	cond_resched();
 	*passed += n;
 	return found;
 }
 
-/* The number of inodes after @inode (NULL: of all), which is put. */
-static unsigned long vpc_count_inodes(struct super_block *sb,
+/* The number of inodes after @inode (NULL: of all), which is handed back. */
+static unsigned long vpc_count_inodes(struct vpc_collect *c,
 				      struct inode *inode)
 {
 	unsigned long n = 0;
 
 	do {
-		inode = vpc_next_inode(sb, inode, true, &n);
+		inode = vpc_next_inode(c, inode, true, &n);
 	} while (inode);
 	return n;
 }
 
 /*
  * Leaves the superblock for the time being, at page @index of @inode, which
- * is put.
+ * is handed back.
  */
-static void vpc_pause(struct vpc_collect *c, struct super_block *sb,
+static void vpc_pause(struct vpc_collect *c, struct vpc_place *place,
 		      struct inode *inode, pgoff_t index)
 {
-	c->cursor.dev = sb->s_dev;
-	c->cursor.ino = inode->i_ino;
-	c->cursor.index = index;
-	c->cursor.left = vpc_count_inodes(sb, inode) + 1;
-	c->paused = true;
+	place->begun = true;
+	place->ino = inode->i_ino;
+	place->index = index;
+	place->left = vpc_count_inodes(c, inode) + 1;
 	c->stats.pauses++;
 }
 
 /* False if the walk was left by vpc_pause(). */
-static bool vpc_walk_inodes(struct vpc_collect *c, struct super_block *sb)
+static bool vpc_walk_inodes(struct vpc_collect *c, struct vpc_place *place)
 {
-	struct vpc_cursor resume = c->cursor;
 	unsigned long skip = 0, passed = 0;
 	struct inode *inode = NULL;
+	bool resume = place->begun;
 	bool begun = false;
 	pgoff_t index;
 
-	c->cursor.dev = 0;
-	if (resume.dev) {
-		unsigned long all = vpc_count_inodes(sb, NULL);
+	if (resume) {
+		unsigned long all = vpc_count_inodes(c, NULL);
 
-		skip = all > resume.left ? all - resume.left : 0;
+		skip = all > place->left ? all - place->left : 0;
 	}
 
-	while ((inode = vpc_next_inode(sb, inode, false, &passed))) {
+	while ((inode = vpc_next_inode(c, inode, false, &passed))) {
 		if (vpc_collect_stopped(c))
 			break;
 		if (passed <= skip)
 			continue;
-		if (begun && rwsem_is_contended(&sb->s_umount)) {
-			vpc_pause(c, sb, inode, 0);
+		if (begun && vpc_must_leave(c)) {
+			vpc_pause(c, place, inode, 0);
 			return false;
 		}
 		begun = true;
@@ -124,16 +131,17 @@ static bool vpc_walk_inodes(struct vpc_collect *c, struct super_block *sb)
 			continue;
 		}
 		index = 0;
-		if (resume.dev && resume.ino == inode->i_ino)
-			index = resume.index;
-		resume.dev = 0;
+		if (resume && place->ino == inode->i_ino)
+			index = place->index;
+		resume = false;
 		c->stats.inodes++;
 		if (vpc_map_inode(c, inode, &index)) {
-			vpc_pause(c, sb, inode, index);
+			vpc_pause(c, place, inode, index);
 			return false;
 		}
 	}
-	iput(inode);
+	if (inode)
+		vpc_visit_put_inode(c, inode);
 	return true;
 }
 
@@ -183,82 +191,87 @@ static bool vpc_set_where(struct vpc_collect *c, struct super_block *sb)
 	return c->nr_where;
 }
 
-static bool vpc_seen(struct vpc_collect *c, dev_t dev)
+/* The place of a device's superblock; NULL with c->error set. */
+static struct vpc_place *vpc_find_place(struct vpc_collect *c, dev_t dev)
 {
-	unsigned int i;
+	struct vpc_place *places = c->places;
+	unsigned int i, max;
 
-	for (i = 0; i < c->nr_seen; i++)
-		if (c->seen[i] == dev)
-			return true;
-	return false;
-}
-
-static void vpc_set_seen(struct vpc_collect *c, dev_t dev)
-{
-	if (c->nr_seen == c->max_seen) {
-		unsigned int max = c->max_seen ? 2 * c->max_seen : 64;
-		dev_t *seen = krealloc_array(c->seen, max, sizeof(*seen),
-					     GFP_KERNEL);
-
-		if (!seen) {
+	for (i = 0; i < c->nr_places; i++)
+		if (places[i].dev == dev)
+			return &places[i];
+	if (c->nr_places == c->max_places) {
+		max = c->max_places ? 2 * c->max_places : 64;
+		places = krealloc_array(places, max, sizeof(*places),
+					GFP_KERNEL);
+		if (!places) {
 			c->error = -ENOMEM;
-			return;
+			return NULL;
 		}
-		c->seen = seen;
-		c->max_seen = max;
+		c->places = places;
+		c->max_places = max;
 	}
-	c->seen[c->nr_seen++] = dev;
+	places[c->nr_places] = (struct vpc_place) { .dev = dev };
+	return &places[c->nr_places++];
 }
 
-/* Called with s_umount held for reading. */
-static void vpc_walk_super(struct super_block *sb, void *arg)
+/* Called during a visit. */
+static void vpc_walk_super(struct vpc_collect *c)
 {
-	struct vpc_collect *c = arg;
+	struct super_block *sb = c->visit->sb;
+	struct vpc_place *place;
 
 	if (c->left.counting) {
-		c->again |= !vpc_collect_stopped(c) && !vpc_left_visit(c, sb);
+		c->again |= !vpc_collect_stopped(c) && !vpc_left_visit(c);
 		return;
 	}
-	if (vpc_collect_stopped(c) || vpc_seen(c, sb->s_dev))
+	place = vpc_find_place(c, sb->s_dev);
+	if (!place || place->done || vpc_collect_stopped(c))
 		return;
-	if (c->paused || (c->cursor.dev && c->cursor.dev != sb->s_dev)) {
-		c->again = true;	/* there is only one cursor */
+	place->frozen = c->visit->frozen;
+	if (place->frozen)
 		return;
-	}
-	c->sb = sb;
-	if (!(sb->s_flags & SB_ACTIVE)) {
-		/* it is going away */
-	} else if (!vpc_set_where(c, sb)) {
-		vpc_left_super(c, sb, VIRTIO_PAGECACHE_LEFT_NO_DISK);
-	} else if (vpc_has_realtime(sb)) {
-		vpc_left_super(c, sb, VIRTIO_PAGECACHE_LEFT_REALTIME);
-	} else if (!vpc_walk_inodes(c, sb)) {
+	if (signal_pending(current)) {
 		c->again = true;
 		return;
 	}
-	c->cursor.dev = 0;
-	vpc_set_seen(c, sb->s_dev);
+	if (!(sb->s_flags & SB_ACTIVE)) {
+		/* it is going away */
+	} else if (!vpc_set_where(c, sb)) {
+		vpc_left_super(c, VIRTIO_PAGECACHE_LEFT_NO_DISK);
+	} else if (vpc_has_realtime(sb)) {
+		vpc_left_super(c, VIRTIO_PAGECACHE_LEFT_REALTIME);
+	} else if (!vpc_walk_inodes(c, place)) {
+		c->again = true;
+		return;
+	}
+	place->done = true;
 }
 
 void vpc_walk_type(struct vpc_collect *c, const char *name)
 {
-	struct file_system_type *type = get_fs_type(name);
+	struct vpc_guard *guard;
 
-	if (!type)
-		return;
-	c->cursor.dev = 0;
-	while (!vpc_emit_wait(c) && !vpc_collect_stopped(c)) {
+	do {
+		/* nobody's superblock is needed to wait for the device */
+		if (vpc_emit_wait(c))
+			return;
+		guard = vpc_guard_start(c->dev, name);
+		if (IS_ERR(guard))
+			c->error = PTR_ERR(guard);
+		if (IS_ERR_OR_NULL(guard))
+			return;
 		c->again = false;
-		c->paused = false;
-		iterate_supers_type(type, vpc_walk_super, c);
-		if (!c->again)
-			break;
-		if (!c->paused)		/* its superblock is gone */
-			c->cursor.dev = 0;
-	}
-	module_put(type->owner);
+		while (vpc_guard_next(c, guard)) {
+			vpc_walk_super(c);
+			vpc_visit_end(c);
+		}
+		vpc_guard_end(guard);
+	} while (c->again && !signal_pending(current) &&
+		 !vpc_collect_stopped(c));
 }
 
+/* One look at every superblock of these types */
 void vpc_walk_types(struct vpc_collect *c, u32 filesystems)
 {
 	if (filesystems & VPC_FS_EXT4)
@@ -269,12 +282,38 @@ void vpc_walk_types(struct vpc_collect *c, u32 filesystems)
 		vpc_walk_type(c, "xfs");
 }
 
+/* Was the superblock of this device passed over, because it is frozen? */
+bool vpc_is_frozen(struct vpc_collect *c, dev_t dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->nr_places; i++)
+		if (c->places[i].dev == dev)
+			return c->places[i].frozen;
+	return false;
+}
+
+static bool vpc_any_frozen(struct vpc_collect *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->nr_places; i++)
+		if (c->places[i].frozen)
+			return true;
+	return false;
+}
+
 /*
- * Emits hints for every superblock of these types (VPC_FS_*), and counts what
- * they leave out.
+ * Emits hints for every superblock of these types (VPC_FS_*).  When this is
+ * interrupted by a signal, the next call goes on.
  */
 void vpc_walk(struct vpc_collect *c, u32 filesystems)
 {
-	vpc_walk_types(c, filesystems);
-	vpc_left_walk(c, filesystems);
+	for (;;) {
+		vpc_walk_types(c, filesystems);
+		if (signal_pending(current) || vpc_collect_stopped(c) ||
+		    c->last_pass || !vpc_any_frozen(c))
+			break;
+		c->last_pass = true;
+	}
 }
