@@ -89,6 +89,17 @@ static bool vpc_folio_held(struct folio *folio)
 	       folio_ref_count(folio) > expected;
 }
 
+/*
+ * Is direct I/O on its way that may change blocks whose pages it could not
+ * drop, or has not yet?  The count of the inode has reads, too.  They alone
+ * are on files that nobody can write to.
+ */
+static bool vpc_direct_write(struct inode *inode)
+{
+	return atomic_read(&inode->i_dio_count) &&
+	       inode_is_open_for_write(inode);
+}
+
 static enum vpc_state vpc_check_locked(struct inode *inode,
 				       struct folio *folio)
 {
@@ -96,8 +107,7 @@ static enum vpc_state vpc_check_locked(struct inode *inode,
 		return VPC_BUSY;
 	if (folio_test_dirty(folio) || folio_test_writeback(folio))
 		return VPC_DIRTY;
-	/* direct I/O may change blocks whose pages it could not drop */
-	if (atomic_read(&inode->i_dio_count) || vpc_folio_held(folio))
+	if (vpc_direct_write(inode) || vpc_folio_held(folio))
 		return VPC_BUSY;
 	return vpc_buffers_clean(inode->i_mapping, folio) ? VPC_CLEAN :
 							    VPC_DIRTY;
