@@ -21,8 +21,9 @@ from .paths import (DRIVER_SOURCES, GUEST_BUILD, GUEST_SOURCES, LAB_BUILD,
                     LabError, need_tool)
 
 #: modules for the disks and file systems of the lab
-MODULES = ('virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod', 'ext4', 'xfs',
-           'crc32c_generic', 'crc32c_intel')
+MODULES = ('virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod', 'ext4', 'xfs')
+#: no modules any more in newer kernels
+CHECKSUMS = ('crc32c_generic', 'crc32c_intel')
 #: what guest/linux makes; in the guest in /driver
 MODULE = 'virtio_pagecache.ko'
 DAEMON = 'virtio-pagecached'
@@ -197,7 +198,8 @@ def initramfs(kernel, path, lists=(), with_driver=True, programs=()):
     archive.file('init', _contents(os.path.join(GUEST_SOURCES, 'init')),
                  0o755)
     tree = ModuleTree(kernel)
-    order = tree.order(MODULES)
+    order = tree.order(MODULES + tuple(x for x in CHECKSUMS
+                                       if x in tree.paths))
     for name in order:
         archive.file(f'modules/{name}.ko', tree.read(name))
     archive.file('modules/order',

@@ -5,12 +5,15 @@ Debian kernels for the guest: image, modules and matching headers.
 
 The one place where kernels are fetched.  A kernel is asked for by the
 start of its version ('6.1', '6.12'); which package that is, is looked up
-through Debian's metapackage, never written down here.  Everything is
-unpacked, not installed, below build/guest/:
+through Debian's metapackage, never written down here: in the suites of this
+system first, and if they have none, in those of other releases on the same
+mirror.  Everything is unpacked, not installed, below build/guest/:
 
     <kernelrelease>/boot/vmlinuz-<kernelrelease>
     <kernelrelease>/lib/modules/<kernelrelease>/{kernel,build,...}
     <kernelrelease>/usr/src/linux-headers-<kernelrelease>     (KDIR)
+    <kernelrelease>/tools       compiler and C library, if this system's are
+                                too old for the kernel's build programs
     6.1 -> <kernelrelease>
 
 Works as any user, with a private apt configuration made from the system's
@@ -25,9 +28,14 @@ import shutil
 import subprocess
 import tempfile
 
+from . import foreign
 from .paths import GUEST_BUILD, LabError, need_tool
 
 FLAVOUR = 'cloud-amd64'
+#: those of a kernel's programs that take part when a module is built
+BUILD_PROGRAMS = ('fixdep', 'modpost', 'objtool')
+#: Debian's releases that a kernel is looked for in, if this system's has none
+CODENAMES = ('bullseye', 'bookworm', 'trixie', 'forky', 'sid')
 KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 
 
@@ -63,6 +71,9 @@ def get(version='6.1', update=False):
             os.symlink(release, link + '.new')
             os.replace(link + '.new', link)
             kernel = _unpacked(version)
+            if kernel is None:
+                raise LabError(f'{release}: the packages have no kernel image '
+                               'or headers where they were expected')
     return kernel
 
 
@@ -85,9 +96,10 @@ class _Apt:
         os.makedirs(os.path.join(directory, 'lists/partial'), exist_ok=True)
         os.makedirs(os.path.join(directory, 'archives/partial'),
                     exist_ok=True)
-        sources = os.path.join(directory, 'sources.list')
+        self.directory = directory
+        self.sources = os.path.join(directory, 'sources.list')
         options = {
-            'Dir::Etc::SourceList': sources,
+            'Dir::Etc::SourceList': self.sources,
             'Dir::Etc::SourceParts': '-',
             'Dir::Etc::Preferences': '-',
             'Dir::Etc::PreferencesParts': '-',
@@ -99,12 +111,25 @@ class _Apt:
         }
         self.options = [w for k, v in options.items()
                         for w in ('-o', f'{k}={v}')]
-        with open(sources, 'w') as out:
-            out.write(self._sources())
+        self.main, self.codename, lines = self._own_sources()
+        self._update(lines)
+
+    def _update(self, lines):
+        with open(self.sources, 'w') as out:
+            out.writelines(lines)
+        self.run('apt-get', '-q', 'update')
 
     @staticmethod
-    def _sources():
-        """The system's Debian sources, with the backports suite added."""
+    def _line(site, suite):
+        trust = f'[signed-by={KEYRING}] ' if os.path.exists(KEYRING) else ''
+        return f'deb {trust}{site} {suite} main\n'
+
+    def _own_sources(self):
+        """
+        The system's Debian sources, with the backports suite added.
+
+        Returns the archive's site, the release's codename, and the lines.
+        """
         done = subprocess.run(
             ['apt-get', 'indextargets', '--format',
              '$(SITE) $(RELEASE) $(COMPONENT)', 'Created-By: Packages'],
@@ -113,22 +138,45 @@ class _Apt:
             match = re.search(r'^VERSION_CODENAME=(\w+)', file.read(), re.M)
         codename = match.group(1) if match else None
         lines, main = [], None
-        trust = f'[signed-by={KEYRING}] ' if os.path.exists(KEYRING) else ''
         for line in done.stdout.splitlines():
             site, suite, component = line.split()
             if component != 'main' or not suite.startswith(codename or '-'):
                 continue
-            lines.append(f'deb {trust}{site} {suite} main\n')
+            lines.append(self._line(site, suite))
             if suite == codename:
                 main = site
         if main is None:
             raise LabError('no Debian suite of this system among the sources '
                            'of apt: expected one in '
                            '/etc/apt/sources.list.d/debian.sources')
-        backports = f'deb {trust}{main} {codename}-backports main\n'
+        backports = self._line(main, codename + '-backports')
         if backports not in lines:
             lines.append(backports)
-        return ''.join(lines)
+        return main, codename, lines
+
+    def look_further(self):
+        """From now on, the suites of other releases that the mirror has."""
+        security = self.main.rstrip('/') + '-security'
+        lines = []
+        for name in CODENAMES:
+            if name == self.codename:
+                continue
+            for site, suite in ((self.main, name),
+                                (self.main, name + '-backports'),
+                                (security, name + '-security')):
+                if self._exists(site, suite):
+                    lines.append(self._line(site, suite))
+        self._update(lines)
+
+    def _exists(self, site, suite):
+        with tempfile.TemporaryDirectory(dir=self.directory) as work:
+            try:
+                self.run('/usr/lib/apt/apt-helper', 'download-file',
+                         f'{site}/dists/{suite}/InRelease',
+                         os.path.join(work, 'InRelease'))
+            except LabError:
+                return False
+        return True
 
     def run(self, tool, *words, cwd=None):
         done = subprocess.run([tool, *self.options, *words], cwd=cwd,
@@ -148,6 +196,21 @@ class _Apt:
             if fields:
                 records.append(dict(fields))
         return records
+
+    def closure(self, *packages):
+        """Those packages and all they need: [package=version, ...]"""
+        text = self.run('apt-get', '-s', '--no-install-recommends',
+                        'install', *packages)
+        return [f'{name}={version}' for name, version in
+                re.findall(r'^Inst (\S+) \((\S+) ', text, re.M)]
+
+    def download(self, packages, root):
+        """Fetch packages (name=version) and unpack them in root."""
+        with tempfile.TemporaryDirectory(dir=self.directory) as debs:
+            self.run('apt-get', '-q', 'download', *packages, cwd=debs)
+            for name in sorted(os.listdir(debs)):
+                subprocess.run(['dpkg-deb', '-x', os.path.join(debs, name),
+                                root], check=True)
 
     def depends(self, record):
         """(package, exact version or None) of each first alternative."""
@@ -185,6 +248,8 @@ def _packages(apt, version):
         raise LabError(f"{meta} {record['Version']}: expected a dependency "
                        f"on linux-image-*, got '{record.get('Depends')}'")
     release = image[len('linux-image-'):]
+    parts = ('linux-headers-', 'linux-kbuild-', 'linux-base-' + release,
+             'linux-binary-' + release, 'linux-modules-' + release)
     wanted, todo = {}, [(image, None), ('linux-headers-' + release, None)]
     while todo:
         package, exact = todo.pop()
@@ -196,7 +261,7 @@ def _packages(apt, version):
             raise LabError(f'{package} {exact or version}: not found')
         wanted[package] = record['Version']
         todo += [(p, v) for p, v in apt.depends(record)
-                 if p.startswith(('linux-headers-', 'linux-kbuild-'))]
+                 if p.startswith(parts)]
     versions = {wanted[image], wanted['linux-headers-' + release]}
     if len(versions) != 1:
         raise LabError('kernel image and headers differ: '
@@ -207,19 +272,20 @@ def _packages(apt, version):
 def _fetch(version):
     apt = _Apt(os.path.join(GUEST_BUILD, 'apt'))
     print(f'fetching Debian kernel {version} ({FLAVOUR}) ...', flush=True)
-    apt.run('apt-get', '-q', 'update')
-    release, packages = _packages(apt, version)
+    try:
+        release, packages = _packages(apt, version)
+    except LabError as here:
+        apt.look_further()
+        try:
+            release, packages = _packages(apt, version)
+        except LabError as error:
+            raise LabError(f'{here}; in other releases: {error}') from error
     work = tempfile.mkdtemp(prefix='.new-', dir=GUEST_BUILD)
     try:
-        os.mkdir(os.path.join(work, 'debs'))
         root = os.path.join(work, 'root')
-        apt.run('apt-get', '-q', 'download', *packages,
-                cwd=os.path.join(work, 'debs'))
-        for name in sorted(os.listdir(os.path.join(work, 'debs'))):
-            subprocess.run(['dpkg-deb', '-x',
-                            os.path.join(work, 'debs', name), root],
-                           check=True)
+        apt.download(packages, root)
         _relocate(root, release)
+        _make_buildable(apt, root, release)
         subprocess.run([need_tool('depmod', 'kmod'), '-b', root, release],
                        check=True)
         final = os.path.join(GUEST_BUILD, release)
@@ -233,9 +299,55 @@ def _fetch(version):
     return release
 
 
+def _make_buildable(apt, root, release):
+    """
+    Modules can be built with the headers here, whatever release they are of.
+
+    The packages name a compiler, and hold programs that take part in the
+    build.  Where these do not run here, they get the C library that they
+    were made for, and the compiler comes from their release, too.
+    """
+    kbuild = os.path.join(root, 'usr/lib')
+    kdir = os.path.join(root, 'usr/src', 'linux-headers-' + release)
+    variables = os.path.join(kdir, '.kernelvariables')
+    if not os.path.exists(variables):
+        return
+    with open(variables) as file:
+        text = file.read()
+    match = re.search(r'\$\(CROSS_COMPILE\)(gcc-\d+)\b', text)
+    if match is None:
+        raise LabError(f'{variables}: expected $(CROSS_COMPILE)gcc-N')
+    compiler = match.group(1)
+    programs = foreign.programs(kbuild)
+    if any(not foreign.runs(path) for path in programs
+           if os.path.basename(path).startswith(BUILD_PROGRAMS)):
+        tools = os.path.join(root, 'tools')
+        apt.download(apt.closure(compiler, *foreign.LIBRARIES), tools)
+        shutil.rmtree(os.path.join(tools, 'usr/share'), ignore_errors=True)
+        foreign.adopt(tools, foreign.programs(tools) + programs)
+        text = ('TOOLS := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))'
+                '../../../tools)\n' + text)
+        found = f'$(TOOLS)/usr/bin/{foreign.MACHINE}-{compiler}'
+    elif shutil.which(compiler):
+        return
+    else:
+        found = 'gcc'
+    with open(variables, 'w') as file:
+        file.write(text.replace(match.group(0), found))
+
+
 def _relocate(root, release):
     """Make the header tree usable where it lies instead of in /usr/src."""
     shutil.rmtree(os.path.join(root, 'usr/share'), ignore_errors=True)
+    if not os.path.exists(os.path.join(root, 'lib/modules', release)):
+        os.makedirs(os.path.join(root, 'lib'), exist_ok=True)
+        os.rename(os.path.join(root, 'usr/lib/modules'),
+                  os.path.join(root, 'lib/modules'))
+    image = os.path.join(root, 'boot', 'vmlinuz-' + release)
+    if not os.path.exists(image):
+        os.makedirs(os.path.dirname(image), exist_ok=True)
+        os.rename(os.path.join(root, 'lib/modules', release, 'vmlinuz'),
+                  image)
     makefile = os.path.join(root, 'usr/src', 'linux-headers-' + release,
                             'Makefile')
     with open(makefile) as file:
