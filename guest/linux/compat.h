@@ -17,6 +17,8 @@
 #include <linux/blkdev.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
 #include <linux/virtio_config.h>
 
 /* Linux 6.11: the queues' callbacks and names in one array */
@@ -48,6 +50,41 @@ static inline int vpc_compat_find_vqs(struct virtio_device *vdev,
 }
 
 #define virtio_find_vqs vpc_compat_find_vqs
+#endif
+
+/* Linux 5.17: a function for it */
+#ifndef VPC_HAVE_VIRTIO_RESET_DEVICE
+static inline void vpc_compat_reset_device(struct virtio_device *vdev)
+{
+	vdev->config->reset(vdev);
+}
+
+#define virtio_reset_device vpc_compat_reset_device
+#endif
+
+/* Linux 5.11 */
+#ifndef VPC_HAVE_KREALLOC_ARRAY
+static inline void *vpc_compat_krealloc_array(void *p, size_t n, size_t size,
+					      gfp_t flags)
+{
+	return krealloc(p, array_size(n, size), flags);
+}
+
+#define krealloc_array vpc_compat_krealloc_array
+#endif
+
+/* Linux 5.16 */
+#ifndef VPC_HAVE_BDEV_NR_SECTORS
+static inline sector_t vpc_compat_bdev_nr_sectors(struct block_device *bdev)
+{
+	return i_size_read(bdev->bd_inode) >> SECTOR_SHIFT;
+}
+
+#define bdev_nr_sectors vpc_compat_bdev_nr_sectors
+#endif
+
+#ifndef VPC_HAVE_FOLIO
+#include "compat/folio.h"
 #endif
 
 /*

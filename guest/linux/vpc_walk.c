@@ -19,6 +19,7 @@
 
 #include "vpc.h"
 
+#include <linux/module.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
