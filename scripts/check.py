@@ -32,7 +32,7 @@ SUITES = (
     Suite('model', False, 1800, ['tests/model/test_model.py']),
     Suite('unit', False, 900, ['scripts/check-unit']),
     Suite('house', False, 900, ['scripts/check-house']),
-    Suite('guest', False, 900, ['guest/linux/check']),
+    Suite('guest', False, 900, ['guest/linux/check*']),
     Suite('qtest', False, 2700, ['scripts/check-qtest']),
     Suite('lab', False, 900, ['tests/lab/test_*.py']),
     Suite('torture', False, 1800, ['tests/lab/check_torture.py']),

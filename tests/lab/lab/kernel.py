@@ -77,6 +77,33 @@ def get(version='6.1', update=False):
     return kernel
 
 
+def package(name, version):
+    """
+    Some package whose version starts so, of this system or another release.
+
+    It is unpacked; the path of build/guest/<name>_<version>.
+    """
+    os.makedirs(GUEST_BUILD, exist_ok=True)
+    with open(os.path.join(GUEST_BUILD, '.lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for found in sorted(os.listdir(GUEST_BUILD)):
+            if re.match(re.escape(f'{name}_{version}') + r'[.\-]', found) \
+                    and not found.endswith('.new'):
+                return os.path.join(GUEST_BUILD, found)
+        apt = _Apt(os.path.join(GUEST_BUILD, 'apt'))
+        record = _newest(apt.show(name), version)
+        if record is None:
+            apt.look_further()
+            record = _newest(apt.show(name), version)
+        if record is None:
+            raise LabError(f'{name}: no version {version}.*')
+        final = os.path.join(GUEST_BUILD, f'{name}_{record["Version"]}')
+        shutil.rmtree(final + '.new', ignore_errors=True)
+        apt.download([f'{name}={record["Version"]}'], final + '.new')
+        os.rename(final + '.new', final)
+    return final
+
+
 def _unpacked(version):
     link = os.path.join(GUEST_BUILD, version)
     if not os.path.islink(link):
