@@ -7,11 +7,18 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "hw/ide/ide-dev.h"
+#include "hw/nvme/nvme.h"
 #include "hw/pci/pci_device.h"
 #include "hw/scsi/scsi.h"
 #include "hw/virtio/virtio-blk.h"
 #include "hw/virtio/virtio-pagecache.h"
 #include "standard-headers/linux/virtio_blk.h"
+
+/* Serial numbers as the guest gets them */
+#define IDE_SERIAL_BYTES    20
+#define NVME_SERIAL_BYTES   20
+#define SCSI_SERIAL_BYTES   36
 
 /*
  * The PCI function that a disk hangs on: its own, or that of its host bus
@@ -30,7 +37,8 @@ static PCIDevice *disk_function(DeviceState *dev)
 /*
  * Where the guest finds disk @d.  Only an address that belongs to this disk
  * alone is told: units of IDE and namespaces of NVMe have none, so that the
- * driver can't take one of them for the other.
+ * driver can't take one of them for the other.  (An NVMe controller with a
+ * drive of its own may have more namespaces.)
  */
 static void disk_locate(const PagecacheDisk *d,
                         struct virtio_pagecache_disk *answer)
@@ -45,6 +53,9 @@ static void disk_locate(const PagecacheDisk *d,
         hba = qdev_get_parent_bus(d->dev)->parent;
     }
     pdev = disk_function(hba);
+    if (pdev && object_dynamic_cast(OBJECT(pdev), TYPE_NVME)) {
+        pdev = NULL;
+    }
     if (pdev) {
         flags |= VIRTIO_PAGECACHE_DISK_F_PCI;
         /* QEMU's machines with PCI have one segment, or number them from 0 */
@@ -64,23 +75,41 @@ static void disk_locate(const PagecacheDisk *d,
     answer->flags = cpu_to_le32(flags);
 }
 
-/* Disks have a property "serial", or none */
+/*
+ * Disks have a property "serial", or none; what the guest sees of it is
+ * limited by the kind of disk.  Namespaces of NVMe have that of their
+ * subsystem, which its controllers share.
+ */
 static void disk_serial(const PagecacheDisk *d,
                         struct virtio_pagecache_disk *answer)
 {
     g_autofree char *serial = NULL;
+    Object *obj = OBJECT(d->dev);
     size_t max = sizeof(answer->serial);
 
-    if (object_property_find(OBJECT(d->dev), "serial")) {
-        serial = object_property_get_str(OBJECT(d->dev), "serial", NULL);
+    if (object_dynamic_cast(obj, TYPE_NVME_NS)) {
+        serial = g_strdup(NVME_NS(obj)->subsys->serial);
+    } else if (object_property_find(obj, "serial")) {
+        serial = object_property_get_str(obj, "serial", NULL);
     }
     if (!serial) {
         return;
     }
-    if (object_dynamic_cast(OBJECT(d->dev), TYPE_VIRTIO_BLK)) {
-        max = VIRTIO_BLK_ID_BYTES;      /* the guest gets no more of it */
+    if (object_dynamic_cast(obj, TYPE_VIRTIO_BLK)) {
+        max = VIRTIO_BLK_ID_BYTES;
+    } else if (object_dynamic_cast(obj, TYPE_IDE_DEVICE)) {
+        max = IDE_SERIAL_BYTES;
+    } else if (object_dynamic_cast(obj, TYPE_NVME) ||
+               object_dynamic_cast(obj, TYPE_NVME_NS)) {
+        max = NVME_SERIAL_BYTES;
+    } else if (object_dynamic_cast(obj, TYPE_SCSI_DEVICE)) {
+        max = SCSI_SERIAL_BYTES;
     }
-    memcpy(answer->serial, serial, MIN(strlen(serial), max));
+    if (strlen(serial) > max) {
+        serial[max] = '\0';
+    }
+    g_strstrip(serial);             /* blanks are padding */
+    memcpy(answer->serial, serial, strlen(serial));
 }
 
 uint32_t virtio_pagecache_get_disk(uint32_t index,

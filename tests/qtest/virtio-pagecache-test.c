@@ -223,6 +223,46 @@ static void test_get_disk(void)
     pair_free(p);
 }
 
+/* Disks that have no address of their own, by what the guest sees as serial */
+static void test_get_disk_serial(void)
+{
+    static const char *const alone[] = {
+        "0123456789abcdefghij", "on nvme", "01234567890123456789"
+    };
+    PcPair *p = pair_new(
+        "-blockdev null-co,node-name=n1,size=1048576,read-zeroes=on "
+        "-blockdev null-co,node-name=n2,size=1048576,read-zeroes=on "
+        "-blockdev null-co,node-name=n3,size=1048576,read-zeroes=on "
+        "-blockdev null-co,node-name=n4,size=1048576,read-zeroes=on "
+        "-blockdev null-co,node-name=n5,size=1048576,read-zeroes=on "
+        "-device ide-hd,id=ide0,bus=ide.0,drive=n1,"
+        "serial=0123456789abcdefghijklmno "
+        "-device nvme,id=nvme0,drive=n2,'serial=  on nvme  ' "
+        "-device nvme,id=nvme1,serial=012345678901234567890123,drive=n3 "
+        "-device nvme,id=nvme2,serial=shared "
+        "-device nvme-ns,id=ns1,bus=nvme2,drive=n4 "
+        "-device nvme-ns,id=ns2,bus=nvme2,drive=n5");
+    PcGuest *g = p->g;
+    struct virtio_pagecache_disk disk;
+    unsigned i, shared = 0;
+
+    pcguest_probe(g);
+    for (i = 0; i < G_N_ELEMENTS(alone); i++) {
+        pcguest_find_disk(g, alone[i], &disk);
+        g_assert_cmphex(disk.flags, ==, 0);
+        g_assert_cmpuint(disk.capacity, ==, 2048);
+    }
+    /* neither can be told from the other, and so neither will be taken */
+    for (i = 0; pcguest_get_disk(g, i, &disk) == VIRTIO_PAGECACHE_S_OK; i++) {
+        if (!strncmp((char *)disk.serial, "shared", sizeof(disk.serial))) {
+            g_assert_cmphex(disk.flags, ==, 0);
+            shared++;
+        }
+    }
+    g_assert_cmpuint(shared, ==, 2);
+    pair_free(p);
+}
+
 /* A disk goes and comes back under its index; none takes its place. */
 static void test_get_disk_absent(void)
 {
@@ -541,6 +581,7 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-pagecache/unplug-in-collection",
                    test_unplug_in_collection);
     qtest_add_func("virtio-pagecache/get-disk", test_get_disk);
+    qtest_add_func("virtio-pagecache/get-disk-serial", test_get_disk_serial);
     qtest_add_func("virtio-pagecache/get-disk-absent", test_get_disk_absent);
     qtest_add_func("virtio-pagecache/get-disk-resized",
                    test_get_disk_resized);
