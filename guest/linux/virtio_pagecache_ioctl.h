@@ -9,7 +9,7 @@
  * VPC_IOC_COLLECT then does it, in the context of the caller, who can be
  * killed, frozen, niced and put into a cgroup like any process.  Module and
  * daemon come from the same source tree; there is no promise of stability
- * between versions (a mismatch is refused by the size in the ioctl's number).
+ * between versions but for VPC_IOC_VERSION, by which the daemon finds out.
  */
 #ifndef _VIRTIO_PAGECACHE_IOCTL_H
 #define _VIRTIO_PAGECACHE_IOCTL_H
@@ -27,7 +27,33 @@
 #define VPC_FS_EXT4		(1U << 0)
 #define VPC_FS_EXT3		(1U << 1)	/* of the ext4 driver */
 #define VPC_FS_XFS		(1U << 2)
-#define VPC_FS_ALL		(VPC_FS_EXT4 | VPC_FS_EXT3 | VPC_FS_XFS)
+#define VPC_FS_EXT2		(1U << 3)	/* of the ext4 driver, or not */
+#define VPC_FS_ALL		(VPC_FS_EXT4 | VPC_FS_EXT3 | VPC_FS_XFS | \
+				 VPC_FS_EXT2)
+
+/*
+ * What VPC_IOC_VERSION tells; never changes.  VPC_ABI is raised with every
+ * change of meaning below that VPC_IOC_COLLECT's number does not show.
+ */
+#define VPC_ABI			2
+
+struct vpc_ioc_version {
+	__u32 abi;			/* VPC_ABI */
+	__u32 collect;			/* VPC_IOC_COLLECT */
+	char module[32];		/* version of the module, ends with 0 */
+};
+
+/*
+ * "The disk major:minor has this serial number, and no other disk has."
+ * Without blanks around it, padded with 0.
+ */
+struct vpc_ioc_serial {
+	__u32 major;
+	__u32 minor;
+	__u8 serial[64];
+};
+
+#define VPC_MAX_SERIALS		4096
 
 /*
  * "Sectors start to start + len - 1 of block device dm_major:dm_minor are the
@@ -118,11 +144,14 @@ struct vpc_ioc_collect {
 	__u64 scratch;			/* address of memory for the module */
 	__u32 scratch_len;		/* in bytes, VPC_SCRATCH_MIN to _MAX */
 	__u32 reserved;			/* 0 */
+	__u64 serials;			/* address of struct vpc_ioc_serial[] */
+	__u32 nr_serials;
 	/* out */
 	__u32 epoch;			/* of the collection; 0: none wanted */
 	__u32 complete;			/* 1: the whole map, 0: a part */
 	__u32 disks;			/* in the host's table */
 	__u32 error;			/* errno that cut it short, or 0 */
+	__u32 reserved2;
 	struct vpc_ioc_left_out left;	/* in and out */
 	struct vpc_ioc_stats stats;
 };
@@ -139,5 +168,8 @@ struct vpc_ioc_collect {
  * next call goes on with the same collection.
  */
 #define VPC_IOC_COLLECT		_IOWR(0xb7, 0x01, struct vpc_ioc_collect)
+
+/* Which module is this?  The first ones don't know it: ENOTTY. */
+#define VPC_IOC_VERSION		_IOR(0xb7, 0x00, struct vpc_ioc_version)
 
 #endif /* _VIRTIO_PAGECACHE_IOCTL_H */

@@ -142,6 +142,13 @@ struct vpc_dev {
 	struct work_struct config_work;
 };
 
+/* An entry of the host's disk table, and what it is here */
+struct vpc_disk {
+	struct virtio_pagecache_disk host;
+	dev_t dev;			/* the disk in its place, or 0 */
+	bool same;			/* it is that disk */
+};
+
 /* Where a block device lies on the disks of the host's table */
 struct vpc_extent {
 	dev_t dev;			/* the block device (key of the table) */
@@ -237,7 +244,7 @@ struct vpc_collect {
 	u32 filesystems;		/* VPC_FS_* */
 
 	/* Where things are: host's disk table; translations of dm devices */
-	struct virtio_pagecache_disk *disks;
+	struct vpc_disk *disks;
 	unsigned int nr_disks;
 	struct vpc_extent *maps;
 	unsigned int nr_maps;
@@ -308,7 +315,7 @@ int vpc_misc_init(void);
 void vpc_misc_exit(void);
 
 /* vpc_disk.c */
-int vpc_disk_table(struct vpc_collect *c);
+int vpc_disk_table(struct vpc_collect *c, const struct vpc_ioc_collect *arg);
 bool vpc_disk_lookup(struct vpc_collect *c, struct block_device *bdev,
 		     struct vpc_extent *where);
 bool vpc_disk_mismatch(struct vpc_collect *c, struct block_device *bdev);

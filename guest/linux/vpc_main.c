@@ -34,6 +34,9 @@ static unsigned int buffer_hints = VPC_BUF_HINTS;
 module_param(buffer_hints, uint, 0444);
 MODULE_PARM_DESC(buffer_hints, "Hints in a buffer, 1 to 1364 (default: as many as the host takes)");
 
+/* Descriptors of a request: what it says, and room for the answer */
+#define VPC_CTRL_PARTS		2U
+
 static DEFINE_MUTEX(vpc_devices_lock);
 static LIST_HEAD(vpc_devices);
 
@@ -347,6 +350,16 @@ static void vpc_config_changed(struct virtio_device *vdev)
 	queue_work(system_freezable_wq, &dev->config_work);
 }
 
+/* No more buffers than the queue has room for; all of them are free. */
+static void vpc_limit_bufs(struct vpc_dev *dev, unsigned int max)
+{
+	while (dev->nr_bufs > max) {
+		list_del(dev->free.next);
+		dev->nr_free--;
+		dev->nr_bufs--;
+	}
+}
+
 static int vpc_find_vqs(struct vpc_dev *dev)
 {
 	struct virtqueue_info info[VIRTIO_PAGECACHE_VQ_MAX] = {
@@ -362,6 +375,15 @@ static int vpc_find_vqs(struct vpc_dev *dev)
 		return err;
 	dev->ctrl_vq = vqs[VIRTIO_PAGECACHE_VQ_CTRL];
 	dev->hint_vq = vqs[VIRTIO_PAGECACHE_VQ_HINT];
+	if (virtqueue_get_vring_size(dev->ctrl_vq) < VPC_CTRL_PARTS) {
+		dev_err(&dev->vdev->dev, "control queue of %u, expected at least %u\n",
+			virtqueue_get_vring_size(dev->ctrl_vq), VPC_CTRL_PARTS);
+		dev->vdev->config->del_vqs(dev->vdev);
+		dev->ctrl_vq = NULL;
+		dev->hint_vq = NULL;
+		return -EINVAL;
+	}
+	vpc_limit_bufs(dev, virtqueue_get_vring_size(dev->hint_vq));
 	return 0;
 }
 

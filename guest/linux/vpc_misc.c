@@ -104,7 +104,7 @@ static int vpc_run(struct vpc_collect *c, struct vpc_ioc_collect *arg)
 
 	switch (c->phase) {
 	case VPC_TABLES:
-		c->error = vpc_disk_table(c);
+		c->error = vpc_disk_table(c, arg);
 		if (c->error == -ERESTARTSYS) {
 			kvfree(c->disks);
 			c->disks = NULL;
@@ -215,7 +215,8 @@ static int vpc_collect(struct file *file, struct vpc_ioc_collect *arg)
 	    arg->scratch_len < VPC_SCRATCH_MIN ||
 	    arg->scratch_len > VPC_SCRATCH_MAX)
 		return -EINVAL;
-	if (arg->nr_segments > VPC_MAX_SEGMENTS)
+	if (arg->nr_segments > VPC_MAX_SEGMENTS ||
+	    arg->nr_serials > VPC_MAX_SERIALS)
 		return -E2BIG;
 
 	arg->epoch = 0;
@@ -237,13 +238,31 @@ static int vpc_collect(struct file *file, struct vpc_ioc_collect *arg)
 	return err;
 }
 
+static int vpc_tell_version(void __user *user)
+{
+	struct vpc_ioc_version version = {
+		.abi = VPC_ABI,
+		.collect = VPC_IOC_COLLECT,
+		.module = VPC_VERSION,
+	};
+
+	return copy_to_user(user, &version, sizeof(version)) ? -EFAULT : 0;
+}
+
 static long vpc_ioctl(struct file *file, unsigned int cmd, unsigned long user)
 {
 	struct vpc_ioc_collect arg;
 	int err;
 
-	if (cmd != VPC_IOC_COLLECT)
+	if (cmd == VPC_IOC_VERSION)
+		return vpc_tell_version((void __user *)user);
+	if (cmd != VPC_IOC_COLLECT) {
+		/* a daemon that knows how to ask finds out for itself */
+		if (_IOC_TYPE(cmd) == _IOC_TYPE(VPC_IOC_COLLECT))
+			pr_warn_ratelimited(KBUILD_MODNAME ": the daemon %s is not the one of this module, version " VPC_VERSION ": install both from the same source\n",
+					    current->comm);
 		return -ENOTTY;
+	}
 	if (copy_from_user(&arg, (void __user *)user, sizeof(arg)))
 		return -EFAULT;
 	if (!mutex_trylock(&vpc_collect_lock))

@@ -4,6 +4,9 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
+ * And arrays of software RAID (md.c), on which they may lie, and which may lie
+ * on them.
+ *
  * A logical volume is, most of the time, a row of "linear" targets: its
  * blocks are those of the disk.  Only these are taken; what encrypts,
  * duplicates or remaps has blocks of its own.  A linear target may lie on
@@ -14,6 +17,8 @@
 
 #define _GNU_SOURCE
 #include "dm.h"
+#include "md.h"
+#include "sysfs.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -175,49 +180,65 @@ bool dm_other_target(int control, dev_t dev, char type[VPC_DETAIL_LEN])
 	return found;
 }
 
-/* First line of /sys/PATH/NAME that begins with @key, without it */
-static bool read_sys(const char *path, const char *name, const char *key,
-		     char *value, size_t size)
+/* The partitions of the disk @dev at /sys/PATH */
+static void add_partitions(struct rows *rows, dev_t dev, const char *path)
 {
-	char *file = NULL;
-	bool found = false;
-	FILE *f;
+	char name[600], number[32], size[32];
+	struct dirent *entry;
+	DIR *dir;
 
-	if (asprintf(&file, "/sys/%s/%s", path, name) < 0)
-		return false;
-	f = fopen(file, "re");
-	free(file);
-	if (!f)
-		return false;
-	while (!found && fgets(value, size, f)) {
-		value[strcspn(value, "\n")] = 0;
-		if (strncmp(value, key, strlen(key)) == 0) {
-			memmove(value, value + strlen(key),
-				strlen(value + strlen(key)) + 1);
-			found = true;
+	snprintf(name, sizeof(name), "/sys/%s", path);
+	dir = opendir(name);
+	while (dir && (entry = readdir(dir))) {
+		struct row row = { .target = dev };
+
+		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
+		if (read_sys(name, "partition", "", number, sizeof(number)) &&
+		    read_sys(name, "start", "", number, sizeof(number)) &&
+		    read_sys(name, "size", "", size, sizeof(size)) &&
+		    read_sys_dev(name, &row.dev)) {
+			row.offset = strtoull(number, NULL, 10);
+			row.len = strtoull(size, NULL, 10);
+			add_row(rows, &row);
 		}
 	}
-	fclose(f);
-	return found;
+	if (dir)
+		closedir(dir);
 }
 
-/* All linear rows of all dm devices */
+static void add_mirror(struct rows *rows, const char *name, const char *path)
+{
+	struct row row = { };
+	struct mirror mirror;
+
+	if (!read_sys_dev(path, &row.dev) || !md_read(name, &mirror))
+		return;
+	row.len = mirror.len;
+	row.target = mirror.target;
+	row.offset = mirror.offset;
+	add_row(rows, &row);
+	/* the module knows those of disks, not these */
+	add_partitions(rows, row.dev, path);
+}
+
+/* All linear rows of all dm devices, and of md arrays */
 static void read_rows(struct rows *rows)
 {
 	DIR *dir = opendir("/sys/block");
 	struct dirent *entry;
+	bool no_dm = false;
 	int control = -1;
 
 	while (dir && (entry = readdir(dir))) {
-		unsigned int major, minor;
 		struct dm_ioctl *dmi;
-		char path[300], dev[32];
+		char path[300];
+		dev_t dev;
 
-		if (strncmp(entry->d_name, "dm-", 3))
-			continue;
 		snprintf(path, sizeof(path), "block/%s", entry->d_name);
-		if (!read_sys(path, "dev", "", dev, sizeof(dev)) ||
-		    sscanf(dev, "%u:%u", &major, &minor) != 2)
+		if (strncmp(entry->d_name, "md", 2) == 0)
+			add_mirror(rows, entry->d_name, path);
+		if (strncmp(entry->d_name, "dm-", 3) || no_dm ||
+		    !read_sys_dev(path, &dev))
 			continue;
 		/* opened late: it loads device-mapper where nobody uses it */
 		if (control < 0)
@@ -226,11 +247,12 @@ static void read_rows(struct rows *rows)
 		if (control < 0) {
 			fprintf(stderr, "/dev/%s/%s: %m; logical volumes are left out\n",
 				DM_DIR, DM_CONTROL_NODE);
-			break;
+			no_dm = true;
+			continue;
 		}
-		dmi = read_table(control, makedev(major, minor));
+		dmi = read_table(control, dev);
 		if (dmi)
-			parse_table(rows, makedev(major, minor), dmi);
+			parse_table(rows, dev, dmi);
 		else if (errno != ENXIO)
 			fprintf(stderr, "table of %s: %m; it is left out\n",
 				entry->d_name);
@@ -263,112 +285,138 @@ static int open_device(dev_t dev)
 	return fd;
 }
 
-/* The devices that are open, by number */
-struct files {
-	struct {
-		dev_t dev;
-		int fd;
-	} *file;
-	size_t nr;
-};
-
-static int get_file(struct files *files, dev_t dev)
+/* A total order by device and sector: rows of a device stand together. */
+static int compare_rows(const void *a, const void *b)
 {
-	size_t i;
+	const struct row *x = a, *y = b;
 
-	for (i = 0; i < files->nr; i++)
-		if (files->file[i].dev == dev)
-			return files->file[i].fd;
-	if (!grow((void **)&files->file, files->nr, sizeof(*files->file)))
-		return -1;
-	files->file[files->nr].dev = dev;
-	files->file[files->nr].fd = open_device(dev);
-	return files->file[files->nr++].fd;
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-static void add_segment(struct segments *out, struct files *files,
-			const struct row *row)
+static int compare_targets(const void *a, const void *b)
 {
-	int fd = get_file(files, row->target);
+	const struct row *x = a, *y = b;
 
-	if (fd < 0 || out->nr == VPC_MAX_SEGMENTS ||
-	    !grow((void **)&out->seg, out->nr, sizeof(*out->seg)))
+	if (x->target != y->target)
+		return x->target < y->target ? -1 : 1;
+	return 0;
+}
+
+/* The first of the sorted rows of @dev that ends behind @sector */
+static size_t find_row(const struct rows *rows, dev_t dev, uint64_t sector)
+{
+	size_t lo = 0, hi = rows->nr;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		const struct row *row = &rows->row[mid];
+
+		if (row->dev < dev ||
+		    (row->dev == dev && row->start + row->len <= sector))
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* Has @dev rows, be it with holes or with none that is linear? */
+static bool has_rows(const struct rows *rows, dev_t dev)
+{
+	size_t i = find_row(rows, dev, 0);
+
+	return i < rows->nr && rows->row[i].dev == dev;
+}
+
+/* Follows @row of the sorted @rows down to disks and partitions. */
+static void resolve(struct rows *leaves, const struct rows *rows,
+		    const struct row *row, int depth)
+{
+	uint64_t end = row->offset + row->len;
+	size_t i;
+
+	if (leaves->nr == VPC_MAX_SEGMENTS)
 		return;
-	out->seg[out->nr++] = (struct vpc_ioc_segment) {
-		.dm_major = major(row->dev),
-		.dm_minor = minor(row->dev),
-		.start = row->start,
-		.len = row->len,
-		.target = row->offset,
-		.fd = fd,
-	};
-}
-
-/* Follows @row down to a disk or partition. */
-static void resolve(struct segments *out, struct files *files,
-		    const struct rows *rows, const struct row *row, int depth)
-{
-	bool leaf = true;
-	size_t i;
-
-	for (i = 0; i < rows->nr; i++) {
+	if (!has_rows(rows, row->target)) {
+		add_row(leaves, row);
+		return;
+	}
+	if (depth == MAX_DEPTH)
+		return;
+	for (i = find_row(rows, row->target, row->offset); i < rows->nr; i++) {
 		const struct row *below = &rows->row[i];
 		struct row part = *row;
 		uint64_t lo, hi;
 
-		if (below->dev != row->target)
-			continue;
-		leaf = false;
+		if (below->dev != row->target || below->start >= end)
+			break;
 		lo = below->start > row->offset ? below->start : row->offset;
 		hi = below->start + below->len;
-		if (hi > row->offset + row->len)
-			hi = row->offset + row->len;
-		if (lo >= hi || depth == MAX_DEPTH)
-			continue;
+		if (hi > end)
+			hi = end;
 		part.start = row->start + (lo - row->offset);
 		part.len = hi - lo;
 		part.target = below->target;
 		part.offset = below->offset + (lo - below->start);
-		resolve(out, files, rows, &part, depth + 1);
+		resolve(leaves, rows, &part, depth + 1);
 	}
-	if (leaf)
-		add_segment(out, files, row);
+}
+
+/* Makes segments of rows that lie on disks, and opens these. */
+static void add_segments(struct segments *out, struct rows *leaves)
+{
+	size_t i;
+
+	if (!leaves->nr)
+		return;
+	out->seg = calloc(leaves->nr, sizeof(*out->seg));
+	out->fd = calloc(leaves->nr, sizeof(*out->fd));
+	if (!out->seg || !out->fd)
+		return;
+	qsort(leaves->row, leaves->nr, sizeof(*leaves->row), compare_targets);
+	for (i = 0; i < leaves->nr; i++) {
+		const struct row *row = &leaves->row[i];
+
+		if (!i || row->target != row[-1].target)
+			out->fd[out->nr_fds++] = open_device(row->target);
+		if (out->fd[out->nr_fds - 1] < 0)
+			continue;
+		out->seg[out->nr++] = (struct vpc_ioc_segment) {
+			.dm_major = major(row->dev),
+			.dm_minor = minor(row->dev),
+			.start = row->start,
+			.len = row->len,
+			.target = row->offset,
+			.fd = out->fd[out->nr_fds - 1],
+		};
+	}
 }
 
 void segments_read(struct segments *segments)
 {
-	struct files files = { };
-	struct rows rows = { };
+	struct rows rows = { }, leaves = { };
 	size_t i;
 
 	read_rows(&rows);
+	if (rows.nr)
+		qsort(rows.row, rows.nr, sizeof(*rows.row), compare_rows);
 	for (i = 0; i < rows.nr; i++)
-		resolve(segments, &files, &rows, &rows.row[i], 0);
-	/* those that no segment uses can't be told by segments_free() */
-	for (i = 0; i < files.nr; i++) {
-		size_t j;
-
-		for (j = 0; j < segments->nr; j++)
-			if (segments->seg[j].fd == files.file[i].fd)
-				break;
-		if (j == segments->nr && files.file[i].fd >= 0)
-			close(files.file[i].fd);
-	}
-	free(files.file);
+		resolve(&leaves, &rows, &rows.row[i], 0);
+	add_segments(segments, &leaves);
+	free(leaves.row);
 	free(rows.row);
 }
 
 void segments_free(struct segments *segments)
 {
-	size_t i, j;
+	size_t i;
 
-	for (i = 0; i < segments->nr; i++) {
-		for (j = 0; j < i; j++)
-			if (segments->seg[j].fd == segments->seg[i].fd)
-				break;
-		if (i == j)
-			close(segments->seg[i].fd);
-	}
+	for (i = 0; i < segments->nr_fds; i++)
+		if (segments->fd[i] >= 0)
+			close(segments->fd[i]);
+	free(segments->fd);
 	free(segments->seg);
 	memset(segments, 0, sizeof(*segments));
 }

@@ -14,13 +14,15 @@
 #include "virtio_pagecache_ioctl.h"
 
 /*
- * Segments of all dm devices that lie linearly on disks or partitions, in
- * the form that VPC_IOC_COLLECT takes.  Owns @seg and the file descriptors in
- * it.  All zeroes is a valid, empty one.
+ * Segments of all dm devices and md arrays that lie linearly on disks or
+ * partitions, in the form that VPC_IOC_COLLECT takes.  Owns @seg, and the file
+ * descriptors that are in it (@fd, or -1).  All zeroes is a valid, empty one.
  */
 struct segments {
 	struct vpc_ioc_segment *seg;
 	size_t nr;
+	int *fd;
+	size_t nr_fds;
 };
 
 /*

@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #include "dm.h"
 #include "left.h"
+#include "serial.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,11 @@ static const struct {
 	{ "ext4", VPC_FS_EXT4 },
 	{ "ext3", VPC_FS_EXT3 },
 	{ "xfs", VPC_FS_XFS },
+	{ "ext2", VPC_FS_EXT2 },
 };
+
+/* What can't get better by trying again; the service knows it, too */
+#define EXIT_MISMATCH	78
 
 static bool is_known(const char *name)
 {
@@ -105,6 +110,22 @@ static void drop_privileges(void)
 		fail("PR_SET_DUMPABLE");
 }
 
+/* Ends the daemon, unless module and daemon are made for each other. */
+static void check_module(int fd, const char *device)
+{
+	struct vpc_ioc_version version = { };
+
+	if (ioctl(fd, VPC_IOC_VERSION, &version) && errno != ENOTTY)
+		fail("VPC_IOC_VERSION");
+	if (version.abi == VPC_ABI && version.collect == VPC_IOC_COLLECT)
+		return;
+	version.module[sizeof(version.module) - 1] = 0;
+	fprintf(stderr, "%s: the loaded module virtio_pagecache (%s%s, interface %u) is not the one of this daemon (version " VPC_VERSION ", interface %u): install both from the same source, then load the module anew\n",
+		device, version.abi ? "version " : "an older one",
+		version.module, version.abi, VPC_ABI);
+	exit(EXIT_MISMATCH);
+}
+
 static void tell(const struct vpc_ioc_collect *c)
 {
 	const struct vpc_ioc_stats *s = &c->stats;
@@ -121,6 +142,7 @@ static void tell(const struct vpc_ioc_collect *c)
 static void collect(int fd, void *scratch)
 {
 	struct segments segments = { };
+	struct serials serials = { };
 	struct left left = { };
 	struct vpc_ioc_collect c = {
 		.filesystems = known_filesystems(),
@@ -133,12 +155,16 @@ static void collect(int fd, void *scratch)
 	left_read(&left, &c.left, is_known);
 	c.nr_segments = segments.nr;
 	c.segments = (uintptr_t)segments.seg;
+	serials_read(&serials);
+	c.nr_serials = serials.nr;
+	c.serials = (uintptr_t)serials.serial;
 	do {
 		ret = ioctl(fd, VPC_IOC_COLLECT, &c);
 	} while (ret && errno == EINTR);
 	if (ret)
 		fail("VPC_IOC_COLLECT");
 	segments_free(&segments);
+	serials_free(&serials);
 	if (c.epoch) {
 		tell(&c);
 		left_tell(&left, &c.left);
@@ -200,6 +226,7 @@ int main(int argc, char **argv)
 	}
 	if (pollfd.fd < 0)
 		fail(device);
+	check_module(pollfd.fd, device);
 	scratch = mmap(NULL, SCRATCH_LEN, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (scratch == MAP_FAILED)
