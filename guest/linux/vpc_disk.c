@@ -241,7 +241,6 @@ bool vpc_disk_lookup(struct vpc_collect *c, struct block_device *bdev,
 }
 
 /*
-/*
  * Is @bdev, which vpc_disk_lookup() did not find, in the place of a disk of the
  * host's table, but larger than that or with another serial number?
  */
