@@ -64,6 +64,8 @@ void pagecache_pace_turn(PagecachePace *pace, int64_t now, uint64_t in_flight,
     if (!in_flight || reported) {
         pace->quiet_since = MAX(now, 1);
     }
+    /* The window need not be a number of whole pages. */
+    pace->full = in_flight >= pagecache_pace_window(pace) / 16 * 15;
 }
 
 void pagecache_pace_reported(PagecachePace *pace, int64_t now, uint64_t bytes,
@@ -84,7 +86,7 @@ void pagecache_pace_reported(PagecachePace *pace, int64_t now, uint64_t bytes,
     way_ms = MIN(pace->least_ms, PAGECACHE_PAUSE_MAX_MS);
     pace->window = MAX(pace->window, PAGECACHE_WINDOW_MIN);
     if (age < way_ms + work_ms * 2 / 3) {
-        pace->window += bytes;
+        pace->window += pace->full ? bytes : 0;
     } else if (age > way_ms + work_ms) {
         uint64_t rate = pagecache_rate_get(&pace->storage, now);
         uint64_t fair = rate * (way_ms + work_ms) / 1000;

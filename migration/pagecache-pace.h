@@ -39,6 +39,7 @@ typedef struct PagecachePace {
     int64_t quiet_since;        /* no report since, though one could come */
     double pause_ms;            /* how long that takes at times */
     uint64_t window;            /* 0: not begun */
+    bool full;                  /* at the last turn: more was not allowed */
 } PagecachePace;
 
 /*
@@ -58,7 +59,7 @@ void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total);
  * 100 ms and the destination must not run dry meanwhile, so there shall be
  * work for PAGECACHE_WINDOW_MS.  While reports come sooner than that, the
  * window is what limits the rate: it grows by what is reported, that is, it
- * doubles with every turn.  Otherwise it follows the rate.
+ * doubles with every turn, if it was full.  Otherwise it follows the rate.
  *
  * What has nothing to do with storage does not count: the shortest time that
  * a report took is the way there and back.  And where turns take longer, or

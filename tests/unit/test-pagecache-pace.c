@@ -167,6 +167,7 @@ typedef struct Wire {
     int64_t now;
     int64_t way;                /* ms: how long an offer takes to arrive */
     int64_t held_up;            /* ms of each second in which none arrives */
+    uint64_t supply;            /* offers in a turn; 0: as many as may be */
 } Wire;
 
 typedef struct Offer {
@@ -222,8 +223,10 @@ static uint64_t wire_run(Wire *w, int64_t ms, uint64_t rate, int64_t turn)
     int64_t end;
 
     for (end = w->now + ms; w->now < end; w->now += turn) {
+        uint64_t n = w->supply ?: UINT64_MAX;
+
         wire_read(w, rate * turn / 1000);
-        while (w->in_flight < pagecache_pace_window(&w->pace)) {
+        while (n-- && w->in_flight < pagecache_pace_window(&w->pace)) {
             wire_offer(w);
         }
     }
@@ -310,6 +313,19 @@ static void test_window_held_up(void)
             wire_end(&w);
         }
     }
+}
+
+/* What is not used does not grow: there is not always enough to offer. */
+static void test_window_unused(void)
+{
+    Wire w = { .now = T0, .supply = 4 };
+
+    wire_run(&w, 60000, 1000 * MiB, 50);
+    g_assert_cmpuint(pagecache_pace_window(&w.pace), ==, PAGECACHE_WINDOW_MIN);
+    w.supply = 0;
+    wire_run(&w, 1000, 1000 * MiB, 50);
+    assert_near(wire_run(&w, 2000, 1000 * MiB, 50), 2000 * MiB, 2);
+    wire_end(&w);
 }
 
 /* A wire that becomes slow is not given what a fast one was. */
@@ -512,6 +528,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache/pace/window/growth", test_window_growth);
     g_test_add_func("/pagecache/pace/window/long-way", test_window_long_way);
     g_test_add_func("/pagecache/pace/window/held-up", test_window_held_up);
+    g_test_add_func("/pagecache/pace/window/unused", test_window_unused);
     g_test_add_func("/pagecache/pace/window/shrinks", test_window_shrinks);
     g_test_add_func("/pagecache/pace/window/never-below-min",
                     test_window_never_below_min);
