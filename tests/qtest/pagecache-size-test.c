@@ -244,6 +244,12 @@ static void test_larger(void)
 
 /* --- the operator resizes it --- */
 
+/* START with the sizes is over there. */
+static void wait_start(PcTest *t)
+{
+    pct_wait_figure(t->dst, "offered-pages", 0);
+}
+
 /* In the middle: this migration does not know the new part, the next does. */
 static void test_grow_in_migration(void)
 {
@@ -251,7 +257,7 @@ static void test_grow_in_migration(void)
 
     pct_incoming(t);
     pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "offered-pages", 0);
+    wait_start(t);
     block_resize(t->src, GROWN);
     pct_hint(t, "blk0", ZERO_START, DISK_SECTORS, 10);
     pct_hint_cache(t);
@@ -303,7 +309,7 @@ static void test_shrink_in_migration(void)
 
     pct_incoming(t);
     pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "offered-pages", 0);
+    wait_start(t);
     block_resize(t->src, SHRUNK);
     pct_hint_cache(t);
     pct_wait_figure(t->src, "unavailable-pages", CACHE_PAGES / 2);
