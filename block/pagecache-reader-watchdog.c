@@ -112,10 +112,16 @@ static void tell_failed(PagecacheReader *r, GArray *pieces, int ret)
 static bool return_rejects(PagecacheReader *r)
 {
     GArray *pieces = r->rejects;
+    g_autofree char *why = NULL;
 
     if (!pieces->len) {
         return false;
     }
+    why = g_strdup_printf("a page at sector %" PRIu64 " or after it ends beyond "
+                          "the disk, which has %" PRIu64 " bytes",
+                          g_array_index(pieces, PagecachePiece, 0).run.sector,
+                          r->size);
+    pcr_set_error(r, why);
     r->rejects = g_array_new(false, false, sizeof(PagecachePiece));
     tell_failed(r, pieces, -EINVAL);
     g_array_free(pieces, true);

@@ -732,6 +732,8 @@ static void test_geometry(void)
     g_assert(sink_wait(s, 4, 5000));
     assert_ret(s, 0, 3, 0);
     assert_ret(s, 3, 1, -EINVAL);
+    assert_error(r, "a page at sector 4089 or after it ends beyond the disk, "
+                 "which has 2097152 bytes");
     close_and_check(r, s);
     fake_end(f);
 }
