@@ -216,7 +216,8 @@ struct vpc_guard {
 	spinlock_t lock;		/* protects @visit and @blank */
 	struct vpc_visit *visit;	/* not taken yet */
 	struct vpc_visit *blank;	/* for the next; NULL: don't lend */
-	bool done;
+	bool again;			/* somebody was faster; see @done */
+	bool done;			/* read first, with acquire */
 };
 
 /* A superblock on loan */

@@ -179,6 +179,27 @@ static void vpc_guard_leave(struct vpc_visit *visit)
 	}
 }
 
+/*
+ * Ends the loan of what the walker has not come for yet: it may be held up
+ * with another file system, and should not keep this one for that.
+ */
+static bool vpc_guard_take_back(struct vpc_guard *guard,
+				struct vpc_visit *visit)
+{
+	bool ours;
+
+	spin_lock(&guard->lock);
+	ours = guard->visit == visit;
+	if (ours) {
+		guard->visit = NULL;
+		guard->again = true;
+	}
+	spin_unlock(&guard->lock);
+	if (ours)
+		vpc_visit_unuse(visit);
+	return ours;
+}
+
 /* Lends a superblock, whose s_umount is held for reading. */
 static void vpc_guard_super(struct super_block *sb, void *arg)
 {
@@ -202,6 +223,8 @@ static void vpc_guard_super(struct super_block *sb, void *arg)
 	while (!wait_event_idle_timeout(visit->wait, !vpc_in_use(visit), 1)) {
 		if (!rwsem_is_contended(&sb->s_umount))
 			continue;
+		if (vpc_guard_take_back(guard, visit))
+			break;
 		WRITE_ONCE(visit->leave, true);
 		vpc_event(guard->dev);
 		vpc_guard_leave(visit);
@@ -293,7 +316,8 @@ static struct vpc_visit *vpc_guard_take(struct vpc_guard *guard)
 /*
  * Waits until the next superblock is lent, and makes it c->visit, for the
  * caller to end with vpc_visit_end().  False if there is no more, if the
- * collection must stop or be interrupted, or with c->error set.
+ * collection must stop or be interrupted.  Sets c->again if some were not
+ * lent.
  */
 bool vpc_guard_next(struct vpc_collect *c, struct vpc_guard *guard)
 {
@@ -307,8 +331,10 @@ bool vpc_guard_next(struct vpc_collect *c, struct vpc_guard *guard)
 				c->error = -ENOMEM;
 			return true;
 		}
-		if (done)
+		if (done) {
+			c->again |= guard->again;
 			return false;
+		}
 		if (vpc_wait_event(c->dev, c->epoch, events))
 			return false;
 	}
