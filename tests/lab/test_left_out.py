@@ -32,6 +32,7 @@ WORDS = (
     (r'swap files on', 'swap'),
     (r'encrypted files on', 'encrypted'),
     (r'realtime XFS on', 'realtime'),
+    (r'frozen file system on', 'frozen'),
     (r"no disk of the host's,", 'no-disk'),
     (r'disk of another size or serial number,', 'mismatch'),
     (r'metadata and raw reads of', 'block-device'),

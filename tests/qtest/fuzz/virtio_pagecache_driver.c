@@ -436,14 +436,16 @@ void pcfuzz_put_left_out(void)
     uint32_t i;
 
     for (i = 0; i < count; i++) {
-        struct virtio_pagecache_left_out *e = &m->left[i];
         uint8_t how = i < 4 ? pcfuzz_take(1) : 0;
+        struct virtio_pagecache_left_out e = {
+            .pages = cpu_to_le64(pcfuzz_take(how & 1 ? 8 : 2)),
+            .reason = cpu_to_le32(how & 2 ? pcfuzz_take(4) : how >> 4),
+        };
 
-        e->pages = cpu_to_le64(pcfuzz_take(how & 1 ? 8 : 2));
-        e->reason = cpu_to_le32(how & 2 ? pcfuzz_take(4) : how >> 4);
-        memset(e->device, pcfuzz_take(1), how & 4 ? sizeof(e->device) : 3);
-        memset(e->detail, pcfuzz_take(1), how & 8 ? sizeof(e->detail) : 2);
-        e->device[1] = how;
+        memset(e.device, pcfuzz_take(1), how & 4 ? sizeof(e.device) : 3);
+        memset(e.detail, pcfuzz_take(1), how & 8 ? sizeof(e.detail) : 2);
+        e.device[1] = how;
+        m->left[i] = e;
     }
     send_msg(m, VIRTIO_PAGECACHE_MSG_LEFT_OUT, count,
              sizeof(m->hdr) + count * sizeof(m->left[0]));
