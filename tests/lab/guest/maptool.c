@@ -18,6 +18,8 @@
  *                                make any other device-mapper device
  *   maptool nobody FILE          open a file as a user without privileges;
  *                                prints "opened", or why not
+ *   maptool holes FILE...        pages that no written extent has, by FIEMAP
+ *   maptool ioctl FILE NR SIZE   call the ioctl _IOWR(0xb7, NR, SIZE bytes)
  *
  * Linked statically.  Prints a line when it is done, or what went wrong.
  */
@@ -27,6 +29,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/dm-ioctl.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -271,6 +274,60 @@ static void open_as_nobody(const char *name)
     printf("%s\n", open(name, O_RDWR) < 0 ? strerror(errno) : "opened");
 }
 
+/* Pages of a file over holes and blocks that were not written yet */
+static uint64_t count_holes(const char *name)
+{
+    struct {
+        struct fiemap map;
+        struct fiemap_extent extent[1];
+    } arg;
+    int fd = open(name, O_RDONLY);
+    uint64_t holes = 0, at = 0;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st)) {
+        err(1, "%s", name);
+    }
+    while (at < (uint64_t)st.st_size) {
+        const struct fiemap_extent *e = &arg.extent[0];
+        uint64_t end = st.st_size, next = st.st_size;
+
+        memset(&arg, 0, sizeof(arg));
+        arg.map.fm_start = at;
+        arg.map.fm_length = st.st_size - at;
+        arg.map.fm_extent_count = 1;
+        if (ioctl(fd, FS_IOC_FIEMAP, &arg)) {
+            err(1, "FIEMAP %s", name);
+        }
+        if (arg.map.fm_mapped_extents && e->fe_logical < end) {
+            next = e->fe_logical + e->fe_length;
+            if (!(e->fe_flags & FIEMAP_EXTENT_UNWRITTEN)) {
+                end = e->fe_logical > at ? e->fe_logical : at;
+            } else if (next < end) {
+                end = next;
+            }
+        }
+        holes += (end - at + PAGE - 1) / PAGE;
+        at = next > end ? next : end;
+    }
+    close(fd);
+    return holes;
+}
+
+static void call_ioctl(const char *name, unsigned int number, size_t size)
+{
+    static uint8_t argument[1 << 14];
+    int fd = open(name, O_RDWR);
+
+    if (fd < 0) {
+        err(1, "%s", name);
+    }
+    if (ioctl(fd, _IOC(_IOC_READ | _IOC_WRITE, 0xb7, number, size),
+              argument)) {
+        err(1, "ioctl");
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc >= 3 && !strcmp(argv[1], "map")) {
@@ -287,6 +344,16 @@ int main(int argc, char **argv)
         make_dm(argv[2], false, argc - 3, argv + 3);
     } else if (argc == 3 && !strcmp(argv[1], "nobody")) {
         open_as_nobody(argv[2]);
+    } else if (argc >= 3 && !strcmp(argv[1], "holes")) {
+        uint64_t holes = 0;
+        int i;
+
+        for (i = 2; i < argc; i++) {
+            holes += count_holes(argv[i]);
+        }
+        printf("%ju\n", (uintmax_t)holes);
+    } else if (argc == 5 && !strcmp(argv[1], "ioctl")) {
+        call_ioctl(argv[2], atoi(argv[3]), atoi(argv[4]));
     } else if (argc == 4 && !strcmp(argv[1], "clone")) {
         clone_file(argv[2], argv[3]);
     } else if (argc == 4) {

@@ -58,7 +58,7 @@ class Machine:
     luns: target.Lun objects, one disk each.  bus: 'virtio-blk' or
     'virtio-scsi'.  device: options of virtio-pagecache-pci, or None for a
     machine without it.  prealloc: QEMU touches all RAM when it starts.
-    extra: more words for the command line.
+    extra: more words for the command line.  append: for the kernel's.
     """
     kernel: object
     initrd: str
@@ -73,6 +73,7 @@ class Machine:
     rerror: str = 'report'
     disk_options: str = ''              # more of each disk's device
     extra: typing.Sequence[str] = ()
+    append: str = ''
     has_driver: bool = False            # whether our driver is in the initrd
 
     def cpu(self):
@@ -96,7 +97,7 @@ class Machine:
             '-machine', 'memory-backend=ram0',
             '-kernel', self.kernel.image, '-initrd', self.initrd,
             '-append', 'console=ttyS0 loglevel=5 panic=1 mitigations=off '
-                       'tsc=reliable',
+                       'tsc=reliable ' + self.append,
             '-chardev', f'file,id=console,path={console},append=on',
             '-serial', 'chardev:console',
             '-chardev', f'socket,id=shell,path={directory}/{name}.shell,'
