@@ -27,7 +27,8 @@
  *
  * A superblock freezes and thaws under s_umount held for writing, in steps;
  * one that is not frozen when the guard comes stays so until the guard goes.
- * One that is frozen, or half-way there, is lent for its name only.
+ * One that is frozen, or half-way there, is lent for its name only: no inode
+ * of it may be held.
  */
 
 #include "vpc.h"

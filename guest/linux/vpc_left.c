@@ -30,6 +30,9 @@
 /* Entries to begin with; those with the most pages are told */
 #define VPC_LEFT_ENTRIES	256
 
+/* Inodes that are looked at in a frozen file system, under one lock */
+#define VPC_LEFT_FROZEN		1024
+
 /* A superblock that others want is counted anew so often */
 #define VPC_LEFT_TRIES		8
 
@@ -110,7 +113,7 @@ static void vpc_left_name(char *out, size_t size, const char *name)
 
 /*
  * Counts @nr pages of the guest's; without any there is no entry, unless
- * nobody could count them.  @detail may be NULL.
+ * they may not have been found.  @detail may be NULL.
  */
 static void vpc_left_add(struct vpc_collect *c, struct block_device *bdev,
 			 u32 reason, const char *detail, u64 nr)
@@ -245,12 +248,37 @@ void vpc_left_super(struct vpc_collect *c, u32 reason)
 	}
 }
 
+/*
+ * No inode of a frozen file system may be held, so there is no place to go on
+ * from: what can be counted in a moment has to do.
+ */
+static u64 vpc_left_count_frozen(struct super_block *sb)
+{
+	struct inode *inode;
+	unsigned int n = 0;
+	u64 pages = 0;
+
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		if (S_ISREG(inode->i_mode))
+			pages += READ_ONCE(inode->i_mapping->nrpages);
+		if (++n == VPC_LEFT_FROZEN)
+			break;
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+	return pages;
+}
+
 /* False if the walker has to leave; then *pages is a part. */
 static bool vpc_left_count_inodes(struct vpc_collect *c, u64 *pages)
 {
 	struct inode *inode = NULL;
 	unsigned long passed = 0;
 
+	if (c->visit->frozen) {
+		*pages = vpc_left_count_frozen(c->visit->sb);
+		return true;
+	}
 	while ((inode = vpc_next_inode(c, inode, false, &passed))) {
 		if (S_ISREG(inode->i_mode))
 			*pages += READ_ONCE(inode->i_mapping->nrpages);
@@ -262,10 +290,7 @@ static bool vpc_left_count_inodes(struct vpc_collect *c, u64 *pages)
 	return true;
 }
 
-/*
- * Counts the superblock of the visit.  False if this has to be done again.
- * The inodes of one that is frozen may not be touched: it is only named.
- */
+/* Counts the superblock of the visit.  False if it has to be done again. */
 bool vpc_left_visit(struct vpc_collect *c)
 {
 	struct super_block *sb = c->visit->sb;
@@ -283,8 +308,7 @@ bool vpc_left_visit(struct vpc_collect *c)
 		s->reason = c->left.type ? VIRTIO_PAGECACHE_LEFT_FILESYSTEM :
 					   VIRTIO_PAGECACHE_LEFT_FROZEN;
 	}
-	if (s->passed && !c->visit->frozen &&
-	    !vpc_left_count_inodes(c, &pages) &&
+	if (s->passed && !vpc_left_count_inodes(c, &pages) &&
 	    (signal_pending(current) || ++s->tries < VPC_LEFT_TRIES))
 		return false;
 	s->counted = true;
