@@ -29,7 +29,8 @@ typedef struct PagecacheEngineOps {
      * Starts the engine; must not block.  It takes a reference to the reader
      * (pagecache_reader_ref()) for each thread or pending callback of its
      * own.  NULL with *@why (to be freed) set when it can't be started; then
-     * it holds no reference.  Called by pagecache_reader_open().
+     * it holds no reference.  Called once, by the first
+     * pagecache_reader_submit(), in whatever thread that is.
      */
     void *(*start)(PagecacheReader *r, const PagecacheReaderSpec *spec,
                    unsigned sessions, unsigned depth, char **why);
@@ -121,6 +122,18 @@ void pagecache_reader_unref(PagecacheReader *r);
  * QEMU's main loop and its vCPU threads.  False when there is no thread.
  */
 bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg);
+
+/*
+ * Whether @n more descriptors may be opened: not the last ones that
+ * RLIMIT_NOFILE leaves, which QEMU may need for something else.  True: they
+ * count as open until pagecache_reader_fds_opened(@n), to be called when the
+ * attempt is over.  False with *@why (to be freed) set.  Any thread.
+ */
+bool pagecache_reader_fds_reserve(unsigned n, char **why);
+void pagecache_reader_fds_opened(unsigned n);
+
+/* Starts the engine if it was not; what pagecache_reader_submit() does first */
+void pagecache_reader_start(PagecacheReader *r);
 
 /*
  * A session is usable.  What was opened has @size bytes, is read in multiples

@@ -17,8 +17,8 @@ struct PagecacheReader {
     uint64_t bandwidth;             /* bytes/s or 0; constant */
 
     GMutex lock;                    /* for all that follows */
-    GCond watchdog;                 /* something changed for the watchdog */
-    GCond work;                     /* ... for pagecache_reader_next_wait() */
+    GCond work;                     /* for pagecache_reader_next_wait() */
+    bool started;                   /* the engine was, or could not be */
     void *engine;                   /* NULL until started, and if it failed */
     PagecacheReaderState state;
     bool closed;
@@ -41,13 +41,43 @@ struct PagecacheReader {
     int64_t stall_us;
     int64_t flush_us;               /* give back what waits then; 0: never */
 
-    GPtrArray *buffers;             /* free ones, of buffer_size() */
+    unsigned buffers;               /* bounce buffers in use */
+    bool starved;                   /* a read waits for one */
+
+    /* the watchdog's: with its own lock, but for @watch_due_us */
+    GList watch_link;               /* among those with something to look at */
+    bool watch_queued;
+    int64_t watch_due_us;           /* it comes by itself then */
 
     uint64_t bytes_read, bytes_used, reads, errors, timeouts;
     char *last_error;
 };
 
+/* --- pagecache-reader-limits.c; with the reader's lock held --------------- */
+
+/* A reader counts for the share that each of them may have in the buffers */
+void pcr_buffers_join(void);
+void pcr_buffers_leave(void);
+
+/*
+ * A bounce buffer for a read of r->config.max_read bytes; NULL: the reader has
+ * its share already (*@starved), or there is no memory.
+ */
+uint8_t *pcr_buffer_get(PagecacheReader *r, bool *starved);
+void pcr_buffer_put(PagecacheReader *r, uint8_t *buf);
+
 /* --- pagecache-reader-watchdog.c; with the lock held ---------------------- */
+
+/* Something changed for the watchdog */
+void pcr_wake_watchdog(PagecacheReader *r);
+
+/* There is something new to be done, at @due_us */
+static inline void pcr_watch_until(PagecacheReader *r, int64_t due_us)
+{
+    if (due_us < r->watch_due_us) {
+        pcr_wake_watchdog(r);
+    }
+}
 
 /* Closed or given up */
 static inline bool pcr_stopping(PagecacheReader *r)
@@ -77,7 +107,7 @@ void pcr_not_stalled(PagecacheReader *r);
 /* Tells the caller what became of @pieces; @buf: their content or NULL */
 void pcr_tell(PagecacheReader *r, GArray *pieces, const uint8_t *buf, int ret);
 
-/* Begins to watch; false: there is no thread */
+/* Begins to watch @r, with a reference; false: there is no thread */
 bool pcr_watch(PagecacheReader *r);
 
 #endif

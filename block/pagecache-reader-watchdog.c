@@ -4,10 +4,14 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * The watchdog is a thread of each reader's.  It never touches storage, so
- * nothing can hold it up but the caller's own callback.  It lives until the
- * reader is closed and the last callback has returned; engine threads may
- * live longer, with references of their own.
+ * The watchdog is one thread for all readers.  It never touches storage, so
+ * nothing can hold it up but the callers' own callbacks.  It watches a reader
+ * until that is closed and the last callback has returned, and lives as long
+ * as there is one; engine threads may live longer, with references of their
+ * own.
+ *
+ * It looks at a reader that was put on the list of those with something new
+ * (pcr_wake_watchdog()), or whose time has come.
  */
 
 #include "qemu/osdep.h"
@@ -41,9 +45,8 @@ void pcr_give_up(PagecacheReader *r, const char *why)
     trace_pagecache_reader_give_up(r, r->spec->name, why);
     r->state = PAGECACHE_READER_FAILED;
     pcr_set_error(r, why);
-    g_ptr_array_set_size(r->buffers, 0);
     pcr_kick(r);
-    g_cond_signal(&r->watchdog);
+    pcr_wake_watchdog(r);
 }
 
 void pcr_count_failure(PagecacheReader *r, const char *why, bool timeout)
@@ -73,8 +76,9 @@ void pcr_check_stall(PagecacheReader *r, int64_t now)
     }
     if (!r->flush_us) {
         r->flush_us = since + r->config.deadline_ms * 1000LL;
-        g_cond_signal(&r->watchdog);
     }
+    pcr_watch_until(r, MIN(r->flush_us, r->stall_us +
+                           r->config.giveup_ms * 1000LL));
 }
 
 void pcr_not_stalled(PagecacheReader *r)
@@ -198,7 +202,8 @@ static void check_give_up(PagecacheReader *r, int64_t now)
     }
 }
 
-static void watchdog_wait(PagecacheReader *r)
+/* When to look at @r again if nothing happens; with its lock held */
+static int64_t watch_due(PagecacheReader *r)
 {
     PagecacheRead *first = g_queue_peek_head(&r->inflight);
     int64_t until = INT64_MAX;
@@ -214,46 +219,153 @@ static void watchdog_wait(PagecacheReader *r)
             until = MIN(until, r->stall_us + r->config.giveup_ms * 1000LL);
         }
     }
-    if (until == INT64_MAX) {
-        g_cond_wait(&r->watchdog, &r->lock);
-    } else {
-        g_cond_wait_until(&r->watchdog, &r->lock, until);
-    }
+    return until;
 }
 
-static gpointer watchdog_thread(gpointer opaque)
+/* False: @r is closed, and nothing of the caller's is used any more */
+static bool watch_reader(PagecacheReader *r)
 {
-    PagecacheReader *r = opaque;
+    bool more;
 
     g_mutex_lock(&r->lock);
     for (;;) {
         int64_t now = g_get_monotonic_time();
 
         check_give_up(r, now);
-        if (return_rejects(r) || revoke_reads(r, now) || flush_queue(r, now)) {
-            continue;
-        }
-        if (r->closed && !r->callbacks) {
+        if (!return_rejects(r) && !revoke_reads(r, now) &&
+            !flush_queue(r, now)) {
             break;
         }
-        watchdog_wait(r);
     }
+    more = !r->closed || r->callbacks;
+    r->watch_due_us = watch_due(r);
     g_mutex_unlock(&r->lock);
+    return more;
+}
 
-    trace_pagecache_reader_release(r);
-    if (r->config.release) {
-        r->config.release(r->config.opaque);
+/* --- The thread; its lock is taken with a reader's held, not vice versa --- */
+
+static GMutex watch_lock;
+static GCond watch_cond;
+static GPtrArray *watched;      /* of PagecacheReader; NULL: no thread */
+static GQueue watch_queue;      /* of those with something new */
+
+void pcr_wake_watchdog(PagecacheReader *r)
+{
+    g_mutex_lock(&watch_lock);
+    if (!r->watch_queued) {
+        r->watch_queued = true;
+        g_queue_push_tail_link(&watch_queue, &r->watch_link);
+        g_cond_signal(&watch_cond);
     }
-    pagecache_reader_unref(r);
+    g_mutex_unlock(&watch_lock);
+}
+
+/* @watch_due_us changes in this thread only */
+static int64_t next_due(void)
+{
+    int64_t due = INT64_MAX;
+    guint i;
+
+    for (i = 0; i < watched->len; i++) {
+        PagecacheReader *r = g_ptr_array_index(watched, i);
+
+        due = MIN(due, r->watch_due_us);
+    }
+    return due;
+}
+
+/* Puts those whose time has come into the queue */
+static void queue_due(int64_t now)
+{
+    guint i;
+
+    for (i = 0; i < watched->len; i++) {
+        PagecacheReader *r = g_ptr_array_index(watched, i);
+
+        if (!r->watch_queued && r->watch_due_us <= now) {
+            r->watch_queued = true;
+            g_queue_push_tail_link(&watch_queue, &r->watch_link);
+        }
+    }
+}
+
+static void watchdog_wait(void)
+{
+    int64_t due = next_due();
+
+    if (due == INT64_MAX) {
+        g_cond_wait(&watch_cond, &watch_lock);
+    } else {
+        g_cond_wait_until(&watch_cond, &watch_lock, due);
+    }
+}
+
+/* With the lock held, as it is around the following */
+static void stop_watching(PagecacheReader *r)
+{
+    /* an engine that ends late may have woken us for it, or may yet do so */
+    if (r->watch_queued) {
+        g_queue_unlink(&watch_queue, &r->watch_link);
+    }
+    r->watch_queued = true;
+    g_ptr_array_remove_fast(watched, r);
+}
+
+static gpointer watchdog_thread(gpointer opaque)
+{
+    guint n;
+
+    g_mutex_lock(&watch_lock);
+    while (watched->len) {
+        queue_due(g_get_monotonic_time());
+        if (!watch_queue.length) {
+            watchdog_wait();
+            continue;
+        }
+        for (n = watch_queue.length; n > 0; n--) {
+            PagecacheReader *r = g_queue_pop_head_link(&watch_queue)->data;
+            bool more;
+
+            r->watch_queued = false;
+            g_mutex_unlock(&watch_lock);
+            more = watch_reader(r);
+            if (!more) {
+                trace_pagecache_reader_release(r);
+                if (r->config.release) {
+                    r->config.release(r->config.opaque);
+                }
+            }
+            g_mutex_lock(&watch_lock);
+            if (!more) {
+                stop_watching(r);
+                g_mutex_unlock(&watch_lock);
+                pagecache_reader_unref(r);
+                g_mutex_lock(&watch_lock);
+            }
+        }
+    }
+    g_clear_pointer(&watched, g_ptr_array_unref);
+    g_mutex_unlock(&watch_lock);
     return NULL;
 }
 
 bool pcr_watch(PagecacheReader *r)
 {
-    pagecache_reader_ref(r);
-    if (!pagecache_reader_thread("pagecache-watch", watchdog_thread, r)) {
-        pagecache_reader_unref(r);
-        return false;
+    bool ok = true;
+
+    r->watch_due_us = INT64_MAX;
+    g_mutex_lock(&watch_lock);
+    if (!watched) {
+        watched = g_ptr_array_new();
+        ok = pagecache_reader_thread("pagecache-watch", watchdog_thread, NULL);
+        if (!ok) {
+            g_clear_pointer(&watched, g_ptr_array_unref);
+        }
     }
-    return true;
+    if (ok) {
+        g_ptr_array_add(watched, pagecache_reader_ref(r));
+    }
+    g_mutex_unlock(&watch_lock);
+    return ok;
 }

@@ -79,11 +79,12 @@ void pagecache_reader_unref(PagecacheReader *r)
     if (r->engine) {
         r->spec->ops->free(r->engine);
     }
+    if (r->started) {
+        pcr_buffers_leave();
+    }
     pagecache_reader_spec_free(r->spec);
     pagecache_run_queue_free(r->queue);
     g_array_free(r->rejects, true);
-    g_ptr_array_free(r->buffers, true);
-    g_cond_clear(&r->watchdog);
     g_cond_clear(&r->work);
     g_mutex_clear(&r->lock);
     g_free(r->last_error);
@@ -130,58 +131,16 @@ bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg)
     return thread != NULL;
 }
 
-/* --- Bounce buffers; with the lock held ---------------------------------- */
-
-#ifdef _WIN32
-static void *buffer_alloc(size_t align, size_t size)
-{
-    return _aligned_malloc(size, align);
-}
-
-static void buffer_free(void *buf)
-{
-    _aligned_free(buf);
-}
-#else
-static void *buffer_alloc(size_t align, size_t size)
-{
-    void *buf;
-
-    return posix_memalign(&buf, align, size) ? NULL : buf;
-}
-
-static void buffer_free(void *buf)
-{
-    free(buf);
-}
-#endif
-
-static size_t buffer_size(PagecacheReader *r)
-{
-    return (size_t)r->config.max_read + 2 * r->align;
-}
-
-static uint8_t *buffer_get(PagecacheReader *r)
-{
-    if (r->buffers->len) {
-        return g_ptr_array_steal_index_fast(r->buffers, r->buffers->len - 1);
-    }
-    return buffer_alloc(MAX(r->align, 4096), buffer_size(r));
-}
-
-static void buffer_put(PagecacheReader *r, uint8_t *buf)
-{
-    if (pcr_stopping(r)) {
-        buffer_free(buf);
-    } else {
-        g_ptr_array_add(r->buffers, buf);
-    }
-}
+/* --- Reads; with the lock held -------------------------------------------- */
 
 static void read_free(PagecacheReader *r, PagecacheRead *read)
 {
     if (read->buf) {
-        buffer_put(r, read->buf);
+        pcr_buffer_put(r, read->buf);
+        if (r->starved) {
+            r->starved = false;
+            pcr_kick(r);
+        }
     }
     g_array_free(read->pieces, true);
     g_free(read);
@@ -352,10 +311,10 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
     read = g_new0(PagecacheRead, 1);
     read->link.data = read;
     read->pieces = g_array_new(false, false, sizeof(PagecachePiece));
-    read->buf = buffer_get(r);
+    read->buf = pcr_buffer_get(r, &r->starved);
     if (!read->buf) {
         read_free(r, read);
-        *wait_us = 100000;
+        *wait_us = r->starved ? -1 : 100000;
         return NULL;
     }
     if (!pagecache_run_queue_take(r->queue, r->size / SECTOR, r->max_read,
@@ -363,7 +322,7 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
         read_free(r, read);
         r->hungry = true;
         pcr_not_stalled(r);
-        g_cond_signal(&r->watchdog);
+        pcr_wake_watchdog(r);
         return NULL;
     }
     align_read(r, read, sector, bytes);
@@ -372,9 +331,7 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
     read->deadline_us = now + r->config.deadline_ms * 1000LL;
     g_queue_push_tail_link(&r->inflight, &read->link);
     pcr_not_stalled(r);
-    if (r->inflight.length == 1 || r->rejects->len) {
-        g_cond_signal(&r->watchdog);
-    }
+    pcr_watch_until(r, r->rejects->len ? 0 : read->deadline_us);
     trace_pagecache_reader_read(r, read->offset, read->bytes,
                                 read->pieces->len);
     return read;
@@ -478,7 +435,7 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
     g_mutex_lock(&r->lock);
     r->callbacks--;
     if (r->closed) {
-        g_cond_signal(&r->watchdog);
+        pcr_wake_watchdog(r);
     }
     read_free(r, read);
     g_mutex_unlock(&r->lock);
@@ -511,8 +468,6 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
                                        const PagecacheReaderConfig *config)
 {
     PagecacheReader *r = g_new0(PagecacheReader, 1);
-    g_autofree char *why = NULL;
-    void *engine;
 
     r->refs = 1;
     r->config = *config;
@@ -521,12 +476,11 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
     r->bandwidth = min_nonzero(r->config.max_bandwidth, spec->max_bandwidth);
     r->max_read = r->config.max_read;
     g_mutex_init(&r->lock);
-    g_cond_init(&r->watchdog);
     g_cond_init(&r->work);
     g_queue_init(&r->inflight);
     r->queue = pagecache_run_queue_new(r->config.page_size);
     r->rejects = g_array_new(false, false, sizeof(PagecachePiece));
-    r->buffers = g_ptr_array_new_with_free_func(buffer_free);
+    r->watch_link.data = r;
     trace_pagecache_reader_open(r, spec->ops->name, spec->name,
                                 r->config.sessions, r->config.depth,
                                 r->config.max_read, r->bandwidth);
@@ -535,16 +489,39 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
         pagecache_reader_unref(r);
         return NULL;
     }
+    return r;
+}
 
-    engine = spec->ops->start(r, spec, r->config.sessions, r->config.depth,
-                              &why);
+/*
+ * Nobody else can have started it meanwhile, or closed the reader: there is no
+ * callback, and hence no second thread of the caller's, before the first run.
+ */
+void pagecache_reader_start(PagecacheReader *r)
+{
+    g_autofree char *why = NULL;
+    void *engine;
+
+    g_mutex_lock(&r->lock);
+    if (r->started || pcr_stopping(r)) {
+        g_mutex_unlock(&r->lock);
+        return;
+    }
+    r->started = true;
+    r->state = PAGECACHE_READER_OPENING;
+    pcr_buffers_join();
+    g_mutex_unlock(&r->lock);
+
+    trace_pagecache_reader_start(r, r->spec->ops->name, r->spec->name);
+    engine = r->spec->ops->start(r, r->spec, r->config.sessions,
+                                 r->config.depth, &why);
     g_mutex_lock(&r->lock);
     r->engine = engine;
     if (!engine) {
         pcr_give_up(r, why ?: "the reader's engine could not be started");
+    } else if (pcr_stopping(r)) {
+        pcr_kick(r);        /* it was given up before it could be told */
     }
     g_mutex_unlock(&r->lock);
-    return r;
 }
 
 void pagecache_reader_submit(PagecacheReader *r, const PagecacheRun *runs,
@@ -552,6 +529,9 @@ void pagecache_reader_submit(PagecacheReader *r, const PagecacheRun *runs,
 {
     size_t i = 0;
 
+    if (n) {
+        pagecache_reader_start(r);
+    }
     while (i < n) {
         size_t end = MIN(n, i + SUBMIT_BATCH);
 
@@ -560,7 +540,7 @@ void pagecache_reader_submit(PagecacheReader *r, const PagecacheRun *runs,
             pagecache_run_queue_add(r->queue, &runs[i]);
         }
         if (pcr_stopping(r)) {
-            g_cond_signal(&r->watchdog);
+            pcr_wake_watchdog(r);
         } else {
             pcr_check_stall(r, g_get_monotonic_time());
             if (r->hungry && !pagecache_fault(PAGECACHE_FAULT_LOSE_KICK)) {
@@ -593,9 +573,8 @@ void pagecache_reader_close(PagecacheReader *r)
     g_mutex_lock(&r->lock);
     trace_pagecache_reader_close(r, r->inflight.length);
     r->closed = true;
-    g_ptr_array_set_size(r->buffers, 0);
     pcr_kick(r);
-    g_cond_signal(&r->watchdog);
+    pcr_wake_watchdog(r);
     g_mutex_unlock(&r->lock);
     pagecache_reader_unref(r);
 }

@@ -797,7 +797,9 @@ static void add_disk_info(MigrationPagecacheInfo *info, DstDisk *disk)
         out->status = PAGECACHE_READER_STATUS_NONE;
         out->error = g_strdup(disk->error);
     } else {
-        out->status = stats.state == PAGECACHE_READER_OPENING ?
+        out->status = stats.state == PAGECACHE_READER_IDLE ?
+                      PAGECACHE_READER_STATUS_IDLE :
+                      stats.state == PAGECACHE_READER_OPENING ?
                       PAGECACHE_READER_STATUS_OPENING :
                       stats.state == PAGECACHE_READER_READY ?
                       PAGECACHE_READER_STATUS_READY :

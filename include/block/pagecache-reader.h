@@ -85,6 +85,7 @@ typedef struct PagecacheReaderConfig {
 typedef struct PagecacheReader PagecacheReader;
 
 typedef enum PagecacheReaderState {
+    PAGECACHE_READER_IDLE,      /* no run was submitted: nothing is open */
     PAGECACHE_READER_OPENING,
     PAGECACHE_READER_READY,
     PAGECACHE_READER_FAILED,    /* given up: every run comes back at once */
@@ -115,12 +116,13 @@ void pagecache_reader_spec_free(PagecacheReaderSpec *spec);
 /*
  * The four functions.
  *
- * open:   takes ownership of @spec.  Returns at once; connecting goes on in
- *         the background.  Main thread with the BQL, not in a coroutine.
- *         NULL, without a call of release(), when not even a thread can be
- *         had.
- * submit: queues @n runs.  Any thread; takes a mutex for microseconds.
- *         Memory is bounded by what the caller submits.
+ * open:   takes ownership of @spec.  Returns at once and touches no storage.
+ *         Main thread with the BQL, not in a coroutine.  NULL, without a call
+ *         of release(), when not even a thread can be had.
+ * submit: queues @n runs.  With the first one the disk is opened or connected
+ *         to, in the background: a disk that nothing is read from costs
+ *         neither a descriptor nor a thread.  Any thread; takes mutexes for
+ *         microseconds.  Memory is bounded by what the caller submits.
  * stats:  any thread.
  * close:  revokes everything that is queued or in flight (it comes back with
  *         -ECANCELED, perhaps later, from a reader's thread) and lets the

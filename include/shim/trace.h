@@ -9,6 +9,7 @@
 #define SHIM_TRACE_H
 
 #define trace_pagecache_reader_open(...)        ((void)0)
+#define trace_pagecache_reader_start(...)       ((void)0)
 #define trace_pagecache_reader_up(...)          ((void)0)
 #define trace_pagecache_reader_down(...)        ((void)0)
 #define trace_pagecache_reader_read(...)        ((void)0)

@@ -307,8 +307,10 @@ static PagecacheReader *fake_open(Fake *f, Sink *s, uint64_t size,
     spec->size = size;
     fake_next = f;
     r = pagecache_reader_open(spec, config);
-    fake_next = NULL;
     g_assert_nonnull(r);
+    g_assert_cmpint(reader_state(r), ==, PAGECACHE_READER_IDLE);
+    pagecache_reader_start(r);
+    fake_next = NULL;
     return r;
 }
 
