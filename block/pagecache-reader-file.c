@@ -4,9 +4,15 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * Threads that call pread(), each on a file descriptor of its own, with one
- * read in flight each.  A thread whose pread() never returns leaks itself;
- * the reader has given its pages back at the deadline.
+ * One descriptor a disk.  Reads go through one io_uring for all disks; where
+ * the kernel or a sandbox forbids that, or the file system has no reads that
+ * can be started without waiting for them (NFS, FUSE), a few threads for all
+ * disks call pread().  They also open and close, which may hang like a read.
+ * What hangs for ever leaks a thread or a place in the ring, with its bounce
+ * buffer; the reader has given its pages back at the deadline.
+ *
+ * All reads are direct, and those that turn out not to be are an end to the
+ * disk: see pagecache-reader-direct.c.
  *
  * Opening a file once more and closing it would release POSIX record locks;
  * QEMU locks images with open file description locks on Linux, which don't
@@ -14,185 +20,206 @@
  */
 
 #include "qemu/osdep.h"
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include "migration/pagecache-fault.h"
-#include "pagecache-reader-int.h"
+#include "pagecache-reader-file.h"
 
-/* One read at a time and thread: as many threads as reads in flight, but... */
-#define MAX_THREADS 16u
-/* What O_DIRECT asks of files; a device says it by itself */
-#define FILE_ALIGN  4096u
-/* A buffered read can begin anywhere */
-#define BUFFERED_ALIGN 512u
+/* Reads in flight of all disks that are read by threads; but 2 each or more */
+#define THREAD_DEPTH    16u
 
-typedef struct FileEngine {
-    PagecacheReader *r;
-    const PagecacheReaderSpec *spec;
-} FileEngine;
+static gint ndisks;         /* atomic; that are read by threads */
 
-typedef struct FileSession {
-    int fd;
-    uint64_t size;
-    uint32_t align;
-} FileSession;
-
-static bool file_session_open(const PagecacheReaderSpec *spec, FileSession *s,
-                              char **why)
+uint32_t pcr_file_want(const PcrFile *d, uint32_t want)
 {
-    const char *path = spec->u.file.path;
-    struct stat st;
-    int sector = 0;
-    off_t end;
-
-    s->align = BUFFERED_ALIGN;
-    s->fd = -1;
-    if (spec->u.file.direct) {
-        s->fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (pagecache_fault(PAGECACHE_FAULT_SHORT_READ)) {
+        return 0;
     }
-    if (s->fd >= 0) {
-        s->align = FILE_ALIGN;
-    } else if (!spec->u.file.direct || errno == EINVAL) {
-        s->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (pagecache_fault(PAGECACHE_FAULT_PARTIAL_READ)) {
+        return MIN(want, d->f.align);
     }
-    if (s->fd < 0) {
-        *why = g_strdup_printf("cannot open %s: %s", path, g_strerror(errno));
-        return false;
-    }
-    if (fstat(s->fd, &st) < 0) {
-        *why = g_strdup_printf("cannot stat %s: %s", path, g_strerror(errno));
-        goto fail;
-    }
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
-        *why = g_strdup_printf("%s is neither a file nor a block device",
-                               path);
-        goto fail;
-    }
-    if (S_ISBLK(st.st_mode) && s->align != BUFFERED_ALIGN &&
-        ioctl(s->fd, BLKSSZGET, &sector) == 0 && sector > FILE_ALIGN) {
-        s->align = sector;
-    }
-    end = lseek(s->fd, 0, SEEK_END);
-    if (end < 0) {
-        *why = g_strdup_printf("cannot find out the size of %s: %s", path,
-                               g_strerror(errno));
-        goto fail;
-    }
-    s->size = end;
-    return true;
-
-fail:
-    close(s->fd);
-    return false;
+    return want;
 }
 
-/* Some filesystems take O_DIRECT and then refuse to read */
-static int file_drop_direct(FileSession *s)
-{
-    int flags = fcntl(s->fd, F_GETFL);
+/* --- Reads by threads ----------------------------------------------------- */
 
-    if (flags < 0 || !(flags & O_DIRECT) ||
-        fcntl(s->fd, F_SETFL, flags & ~O_DIRECT) < 0) {
-        return -EINVAL;
-    }
-    return 0;
-}
-
-static int file_read(FileSession *s, PagecacheRead *read, const char **why)
+static int file_pread(PcrFile *d, PagecacheRead *read, const char **why)
 {
     uint32_t done = 0;
 
     while (done < read->needed) {
-        uint32_t want = read->bytes - done;
+        uint32_t want = pcr_file_want(d, read->bytes - done);
         ssize_t n = 0;
-        int error = 0;
 
-        if (pagecache_fault(PAGECACHE_FAULT_PARTIAL_READ)) {
-            want = MIN(want, s->align);
-        }
-        if (!pagecache_fault(PAGECACHE_FAULT_SHORT_READ)) {
-            n = pread(s->fd, read->buf + done, want, read->offset + done);
-            error = errno;
+        if (want) {
+            n = pread(d->f.fd, read->buf + done, want, read->offset + done);
         }
         if (n > 0) {
             done += n;
         } else if (n == 0) {
             *why = "the file ends before";
             return -EIO;
-        } else if (error == EINVAL && file_drop_direct(s) == 0) {
-            continue;
-        } else if (error != EINTR) {
-            return -error;
+        } else if (errno != EINTR) {
+            return -errno;
         }
     }
     return 0;
 }
 
-static gpointer file_thread(gpointer opaque)
+static void file_read(PcrFile *d, PagecacheRead *read)
 {
-    FileEngine *e = opaque;
-    PagecacheReader *r = e->r;
-    g_autofree char *error = NULL;
-    FileSession s;
+    unsigned before = pcr_direct_cached(&d->f, read->offset, read->bytes);
+    const char *why = NULL, *not_direct;
+    int ret = file_pread(d, read, &why);
 
-    if (!file_session_open(e->spec, &s, &error)) {
-        /* it is here or not: trying again would not change it */
-        pagecache_reader_down(r, false, true, error);
-        pagecache_reader_give_up(r, error);
-        pagecache_reader_unref(r);
-        return NULL;
+    not_direct = pcr_direct_check(&d->f, read, before);
+    if (not_direct) {
+        pagecache_reader_give_up(d->r, not_direct);
+        ret = -EIO;
     }
-    if (!pagecache_reader_up(r, s.size, s.align, 0, &error)) {
-        pagecache_reader_down(r, false, true, error);
-        pagecache_reader_give_up(r, error);
-    } else {
-        PagecacheRead *read;
+    pagecache_reader_complete(d->r, read, ret, why);
+    if (ret == 0) {
+        /* it answers: more than one thread is not lost at once */
+        unsigned n = MAX(THREAD_DEPTH / g_atomic_int_get(&ndisks), 2u);
 
-        while ((read = pagecache_reader_next_wait(r))) {
-            const char *why = NULL;
-            int ret = file_read(&s, read, &why);
+        pcr_work_allow(&d->work, MIN(d->max_inflight, n));
+    }
+}
 
-            pagecache_reader_complete(r, read, ret, why);
+/* --- The life of a disk, in workers --------------------------------------- */
+
+static void file_set_up(PcrFile *d)
+{
+    g_autofree char *why = NULL, *ring = NULL, *method = NULL;
+    bool opened = false;
+
+    if (pagecache_reader_fds_reserve(1, &why)) {
+        opened = pcr_direct_open(d->spec, &d->f, &why);
+        pagecache_reader_fds_opened(1);
+    }
+    if (!opened ||
+        !pagecache_reader_up(d->r, d->f.size, d->f.align, 0, &why)) {
+        /* it is here or not: trying again would not change it */
+        if (opened) {
+            pcr_direct_close(&d->f);
         }
+        pagecache_reader_down(d->r, false, true, why);
+        pagecache_reader_give_up(d->r, why);
+        return;
+    }
+    d->up = true;
+    if (!d->f.async) {
+        ring = g_strdup("the file system has no asynchronous direct reads");
+    } else if (pcr_ring_add(d, &ring)) {
+        pagecache_reader_method(d->r, "io_uring");
+        return;
+    }
+    method = g_strdup_printf("threads: %s", ring);
+    pagecache_reader_method(d->r, method);
+    d->by_threads = true;
+    g_atomic_int_inc(&ndisks);
+}
+
+static bool file_in_ring(PcrFile *d)
+{
+    bool in_ring;
+
+    pagecache_reader_lock(d->r);
+    in_ring = d->in_ring;
+    pagecache_reader_unlock(d->r);
+    return in_ring;
+}
+
+static int64_t file_end(PcrFile *d)
+{
+    PagecacheReader *r = d->r;
+
+    if (!pcr_work_end(&d->work)) {
+        return PCR_WORK_WAIT;
+    }
+    if (d->up) {
+        if (d->by_threads) {
+            g_atomic_int_add(&ndisks, -1);
+        }
+        pcr_direct_close(&d->f);
         pagecache_reader_down(r, true, false, NULL);
     }
-    close(s.fd);
     pagecache_reader_unref(r);
-    return NULL;
+    return PCR_WORK_GONE;
 }
+
+static int64_t file_step(PcrWork *w)
+{
+    PcrFile *d = container_of(w, PcrFile, work);
+    PagecacheRead *read;
+    int64_t wait_us;
+
+    if (!d->tried) {
+        d->tried = true;
+        if (!pagecache_reader_stopping(d->r)) {
+            file_set_up(d);
+        }
+    }
+    if (file_in_ring(d)) {
+        return PCR_WORK_WAIT;
+    }
+    if (pagecache_reader_stopping(d->r)) {
+        return file_end(d);
+    }
+    read = pagecache_reader_next(d->r, &wait_us);
+    if (!read) {
+        /* once more: it may be stopping now */
+        return wait_us >= 0 ? MAX(wait_us, 1) :
+               pagecache_reader_stopping(d->r) ? 0 : PCR_WORK_WAIT;
+    }
+    pcr_work_push(w);       /* there may be more, for another worker */
+    file_read(d, read);
+    return 0;
+}
+
+/* --- For the reader ------------------------------------------------------- */
 
 static void *file_start(PagecacheReader *r, const PagecacheReaderSpec *spec,
                         unsigned sessions, unsigned depth, char **why)
 {
-    FileEngine *e = g_new(FileEngine, 1);
-    unsigned n = MIN(sessions * depth, MAX_THREADS), i;
+    PcrFile *d = g_new0(PcrFile, 1);
 
-    *e = (FileEngine) { .r = r, .spec = spec };
-    for (i = 0; i < n; i++) {
-        pagecache_reader_ref(r);
-        if (!pagecache_reader_thread("pagecache-file", file_thread, e)) {
-            pagecache_reader_unref(r);
-            break;
-        }
-    }
-    if (!i) {
+    *d = (PcrFile) {
+        .r = r, .spec = spec, .max_inflight = sessions * depth,
+        .woken_link.data = d, .ready_link.data = d,
+    };
+    if (!pcr_work_init(&d->work, file_step)) {
         *why = g_strdup("cannot create a thread");
-        g_free(e);
+        g_free(d);
         return NULL;
     }
-    return e;
+    pagecache_reader_ref(r);
+    pcr_work_push(&d->work);
+    return d;
+}
+
+static void file_kick(void *opaque)
+{
+    PcrFile *d = opaque;
+
+    if (d->in_ring) {
+        pcr_ring_kick(d);
+    } else {
+        pcr_work_push(&d->work);
+    }
 }
 
 static void file_spec_free(PagecacheReaderSpec *spec)
 {
     g_free(spec->u.file.path);
+    if (spec->u.file.passed_fd && *spec->u.file.passed_fd >= 0) {
+        close(*spec->u.file.passed_fd);
+    }
+    g_free(spec->u.file.passed_fd);
 }
 
 static const PagecacheEngineOps file_ops = {
     .name = "file",
     .start = file_start,
+    .kick = file_kick,
     .free = g_free,
     .spec_free = file_spec_free,
 };

@@ -76,8 +76,8 @@ struct PagecacheReaderSpec {
             PagecacheHeaderDigest header_digest;
         } iscsi;
         struct {
-            char *path;
-            bool direct;    /* try O_DIRECT first */
+            char *path;     /* NULL: a descriptor was passed in... */
+            int *passed_fd; /* ...ours; -1: taken over by the engine */
         } file;
         void *data;         /* other engines: their own; ops->spec_free() */
     } u;
@@ -131,6 +131,12 @@ bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg);
  */
 bool pagecache_reader_fds_reserve(unsigned n, char **why);
 void pagecache_reader_fds_opened(unsigned n);
+
+/*
+ * How the engine gets at the storage, for the statistics; a text of which
+ * there are few different ones, since it is never freed.
+ */
+void pagecache_reader_method(PagecacheReader *r, const char *text);
 
 /* Starts the engine if it was not; what pagecache_reader_submit() does first */
 void pagecache_reader_start(PagecacheReader *r);

@@ -210,7 +210,7 @@ static PagecacheReaderSpec *iscsi_spec_new(const QDict *options, Error **errp)
 
 /* --- Files --------------------------------------------------------------- */
 
-static PagecacheReaderSpec *file_spec_new(BlockDriverState *bs, bool device)
+static PagecacheReaderSpec *file_spec_new(BlockDriverState *bs)
 {
     static const char *const known[] = { "driver", "filename", NULL };
     const QDict *options = bs->full_open_options;
@@ -225,11 +225,6 @@ static PagecacheReaderSpec *file_spec_new(BlockDriverState *bs, bool device)
     spec = pagecache_reader_spec_alloc(pagecache_reader_file_ops);
     spec->name = g_strdup(path);
     spec->u.file.path = g_steal_pointer(&path);
-    /*
-     * The host's cache of a device that two hosts share may hold blocks as
-     * they were long ago.
-     */
-    spec->u.file.direct = device || (bs->open_flags & BDRV_O_NOCACHE);
     return spec;
 }
 
@@ -320,7 +315,7 @@ raw_spec_new(BlockDriverState *bs, Limits *limits, Error **errp)
     if (!strcmp(driver, "iscsi")) {
         spec = iscsi_spec_new(bs->full_open_options, errp);
     } else if (!strcmp(driver, "file") || !strcmp(driver, "host_device")) {
-        spec = file_spec_new(bs, !strcmp(driver, "host_device"));
+        spec = file_spec_new(bs);
     }
     if (spec) {
         spec->offset = offset;

@@ -20,6 +20,7 @@ struct PagecacheReader {
     GCond work;                     /* for pagecache_reader_next_wait() */
     bool started;                   /* the engine was, or could not be */
     void *engine;                   /* NULL until started, and if it failed */
+    const char *method;             /* never freed; NULL: not told */
     PagecacheReaderState state;
     bool closed;
 

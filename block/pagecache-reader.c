@@ -182,6 +182,13 @@ static char *why_too_small(PagecacheReader *r, uint64_t size)
                            r->config.sectors * SECTOR);
 }
 
+void pagecache_reader_method(PagecacheReader *r, const char *text)
+{
+    LOCK_GUARD(&r->lock);
+
+    r->method = g_intern_string(text);
+}
+
 bool pagecache_reader_up(PagecacheReader *r, uint64_t size, uint32_t align,
                          uint32_t max_read, char **why)
 {
@@ -557,6 +564,7 @@ void pagecache_reader_stats(PagecacheReader *r, PagecacheReaderStats *stats)
 
     *stats = (PagecacheReaderStats) {
         .engine = r->spec->ops->name,
+        .method = r->method,
         .state = r->state,
         .sessions = r->sessions_up,
         .bytes_read = r->bytes_read,

@@ -93,6 +93,7 @@ typedef enum PagecacheReaderState {
 
 typedef struct PagecacheReaderStats {
     const char *engine;         /* "iscsi", "file", "block" */
+    const char *method;         /* how it reads, and why; NULL: not known */
     PagecacheReaderState state;
     uint32_t sessions;          /* that are up now */
     uint64_t bytes_read;        /* from storage, holes read through included */

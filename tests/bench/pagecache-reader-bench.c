@@ -23,7 +23,7 @@
 
 static int sessions, depth, max_read_kib, seconds = 5, run_pages = 16;
 static int gap_pages, window_mib = 64, size_mib = 1024, cap_mib;
-static gboolean shuffle, direct, no_copy;
+static gboolean shuffle, no_copy;
 
 static const GOptionEntry options[] = {
     { "sessions", 's', 0, G_OPTION_ARG_INT, &sessions,
@@ -48,8 +48,6 @@ static const GOptionEntry options[] = {
       "Runs in random order", NULL },
     { "no-copy", 0, 0, G_OPTION_ARG_NONE, &no_copy,
       "Don't touch what was read, as other benchmarks do", NULL },
-    { "direct", 0, 0, G_OPTION_ARG_NONE, &direct,
-      "A file: with O_DIRECT", NULL },
     { NULL }
 };
 
@@ -140,7 +138,6 @@ static PagecacheReaderSpec *make_spec(int argc, char **argv)
     if (argc == 2 && pagecache_reader_file_ops) {
         spec = pagecache_reader_spec_alloc(pagecache_reader_file_ops);
         spec->u.file.path = g_strdup(argv[1]);
-        spec->u.file.direct = direct;
     } else if (argc == 4 && pagecache_reader_iscsi_ops) {
         spec = pagecache_reader_spec_alloc(pagecache_reader_iscsi_ops);
         spec->u.iscsi.portal = g_strdup(argv[1]);
@@ -197,6 +194,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: no thread could be created\n", argv[0]);
         return 1;
     }
+    pagecache_reader_start(r);
     do {
         g_usleep(1000);
         pagecache_reader_stats(r, &stats);
