@@ -87,6 +87,14 @@ struct PagecacheReaderSpec {
 PagecacheReaderSpec *pagecache_reader_spec_alloc(const PagecacheEngineOps *ops);
 
 /*
+ * A spec for the file or device whose descriptors were passed in; @path:
+ * /dev/fdset/N.  Main thread with the BQL.  NULL with @errp set: there is no
+ * way.
+ */
+PagecacheReaderSpec *pagecache_reader_fdset_spec_new(const char *path,
+                                                     struct Error **errp);
+
+/*
  * The engines that need no QEMU.  The iSCSI engine enters itself when its
  * object file (or module) is loaded; NULL: built without libiscsi.
  */

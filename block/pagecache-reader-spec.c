@@ -210,18 +210,23 @@ static PagecacheReaderSpec *iscsi_spec_new(const QDict *options, Error **errp)
 
 /* --- Files --------------------------------------------------------------- */
 
-static PagecacheReaderSpec *file_spec_new(BlockDriverState *bs)
+/* NULL without an error: another engine's */
+static PagecacheReaderSpec *file_spec_new(BlockDriverState *bs, Error **errp)
 {
     static const char *const known[] = { "driver", "filename", NULL };
     const QDict *options = bs->full_open_options;
     g_autofree char *path = option_text(options, "filename");
     PagecacheReaderSpec *spec;
 
-    /* a file descriptor that was passed in can't be opened by its name */
     if (!pagecache_reader_file_ops || !options_known(options, known) ||
-        !path || strstart(path, "/dev/fdset/", NULL)) {
+        !path) {
         return NULL;
     }
+#ifdef CONFIG_LINUX
+    if (strstart(path, "/dev/fdset/", NULL)) {
+        return pagecache_reader_fdset_spec_new(path, errp);
+    }
+#endif
     spec = pagecache_reader_spec_alloc(pagecache_reader_file_ops);
     spec->name = g_strdup(path);
     spec->u.file.path = g_steal_pointer(&path);
@@ -315,7 +320,7 @@ raw_spec_new(BlockDriverState *bs, Limits *limits, Error **errp)
     if (!strcmp(driver, "iscsi")) {
         spec = iscsi_spec_new(bs->full_open_options, errp);
     } else if (!strcmp(driver, "file") || !strcmp(driver, "host_device")) {
-        spec = file_spec_new(bs);
+        spec = file_spec_new(bs, errp);
     }
     if (spec) {
         spec->offset = offset;
