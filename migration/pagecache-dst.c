@@ -793,6 +793,7 @@ static void add_disk_info(MigrationPagecacheInfo *info, DstDisk *disk)
     }
     out->device = g_strdup(disk->path);
     out->reader = g_strdup(stats.engine);
+    out->method = g_strdup(stats.method);
     if (disk->error) {
         out->status = PAGECACHE_READER_STATUS_NONE;
         out->error = g_strdup(disk->error);

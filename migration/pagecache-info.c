@@ -79,11 +79,13 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
                        left->value->detail ?: "", left->value->pages);
     }
     for (l = info->disks; l; l = l->next) {
-        monitor_printf(mon, "disk %s: %s%s%s, %" PRIu64 " kbytes in %" PRIu64
-                       " reads, %" PRIu64 " errors (%" PRIu64 " timeouts)%s%s"
-                       "\n", l->value->device,
+        monitor_printf(mon, "disk %s: %s%s%s%s%s%s, %" PRIu64 " kbytes in %"
+                       PRIu64 " reads, %" PRIu64 " errors (%" PRIu64
+                       " timeouts)%s%s\n", l->value->device,
                        PagecacheReaderStatus_str(l->value->status),
                        l->value->reader ? " by " : "", l->value->reader ?: "",
+                       l->value->method ? " (" : "", l->value->method ?: "",
+                       l->value->method ? ")" : "",
                        l->value->bytes_read >> 10, l->value->reads,
                        l->value->errors, l->value->timeouts,
                        l->value->error ? ": " : "", l->value->error ?: "");
