@@ -31,6 +31,8 @@
 #define FIRST_BACKOFF_US    100000
 #define MAX_BACKOFF_US      2000000
 #define REFUSED_BACKOFF_US  1000000
+/* Descriptors: a socket and an eventfd */
+#define SESSION_FDS         2u
 /* One marker in the bounce buffer each */
 #define MARKER_STEP         4096u
 
@@ -274,6 +276,18 @@ static void session_pause(IscsiSession *s, int64_t pause_us)
     }
 }
 
+static bool session_connect(IscsiSession *s, bool *refused, char **why)
+{
+    bool ok;
+
+    if (!pagecache_reader_fds_reserve(1, why)) {
+        return false;
+    }
+    ok = pcr_iscsi_connect(s, refused, why);
+    pagecache_reader_fds_opened(1);
+    return ok;
+}
+
 static gpointer session_thread(gpointer opaque)
 {
     IscsiSession *s = opaque;
@@ -286,7 +300,7 @@ static gpointer session_thread(gpointer opaque)
         bool refused = false, up = false;
 
         s->progress = false;
-        if (pcr_iscsi_connect(s, &refused, &why)) {
+        if (session_connect(s, &refused, &why)) {
             up = pagecache_reader_up(r, s->size, s->block_size, s->max_read,
                                      &why);
             refused = !up;
@@ -396,9 +410,12 @@ static void *iscsi_start(PagecacheReader *r, const PagecacheReaderSpec *spec,
     IscsiEngine *e;
     unsigned started;
 
-    if (!spec_is_valid(spec, why)) {
+    if (!spec_is_valid(spec, why) ||
+        !pagecache_reader_fds_reserve(sessions * SESSION_FDS, why)) {
         return NULL;
     }
+    /* the sockets come later; each is asked for again */
+    pagecache_reader_fds_opened(sessions * SESSION_FDS);
     e = g_new0(IscsiEngine, 1);
     e->r = r;
     e->spec = spec;
