@@ -53,7 +53,7 @@
 static unsigned cached_pages(const PcrDirect *f, uint64_t offset,
                              uint32_t bytes)
 {
-    uint64_t page = sysconf(_SC_PAGESIZE), begin, end, n, i;
+    uint64_t page = qemu_real_host_page_size(), begin, end, n, i;
     g_autofree unsigned char *vec = NULL;
     unsigned cached = 0;
 

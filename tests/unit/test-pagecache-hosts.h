@@ -52,7 +52,7 @@ static inline bool G_GNUC_PRINTF(1, 2) hosts_run(const char *format, ...)
 /* How many pages of @path are in the host's cache */
 static inline unsigned hosts_cached(const char *path)
 {
-    size_t page = sysconf(_SC_PAGESIZE), n, i;
+    size_t page = qemu_real_host_page_size(), n, i;
     g_autofree unsigned char *vec = NULL;
     unsigned cached = 0;
     struct stat st;
@@ -94,6 +94,11 @@ static inline void hosts_uncache(const char *path)
 
 /* --- Mounts of one file --------------------------------------------------- */
 
+/* The program; also from the environment */
+#ifndef FUSEFILE
+#define FUSEFILE ""
+#endif
+
 typedef struct Host {
     GPid pid;
     char *dir;              /* in its own mount namespace, through /proc */
@@ -105,7 +110,7 @@ typedef struct Host {
 static inline bool host_mount(Host *h, const char *file, const char *dir,
                               const char *options)
 {
-#ifdef FUSEFILE
+    const char *fusefile = getenv("PAGECACHE_FUSEFILE") ?: FUSEFILE;
     g_autofree char *command = NULL;
     g_autoptr(GError) err = NULL;
     g_auto(GStrv) argv = NULL;
@@ -113,11 +118,16 @@ static inline bool host_mount(Host *h, const char *file, const char *dir,
     size_t n = 0;
     int out;
 
+    if (!*fusefile) {
+        g_test_skip("no fusefile: set PAGECACHE_FUSEFILE, or build with "
+                    "libfuse3");
+        return false;
+    }
     if (geteuid() || access("/dev/fuse", R_OK | W_OK) < 0) {
         g_test_skip("no FUSE to be had (are you root?)");
         return false;
     }
-    command = g_strdup_printf("%s %s %s %s", FUSEFILE, options ?: "", file,
+    command = g_strdup_printf("%s %s %s %s", fusefile, options ?: "", file,
                               dir);
     g_assert(g_shell_parse_argv(command, NULL, &argv, NULL));
     g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL,
@@ -134,10 +144,6 @@ static inline bool host_mount(Host *h, const char *file, const char *dir,
     h->disk = g_build_filename(h->dir, "disk", NULL);
     h->control = g_build_filename(h->dir, "control", NULL);
     return true;
-#else
-    g_test_skip("built without libfuse3");
-    return false;
-#endif
 }
 
 static inline void host_command(Host *h, const char *line)

@@ -864,6 +864,97 @@ static void test_cap(void)
     fake_end(f);
 }
 
+/*
+ * Bounce memory of many readers is bounded, and none of them is left without,
+ * even if the reads of all others hang.
+ */
+static void test_memory(void)
+{
+    enum { READERS = 50, READS = 100 };
+    Sink *s[READERS];
+    Fake *f[READERS];
+    PagecacheReader *r[READERS];
+    GPtrArray *reads[READERS];
+    uint64_t bytes = 0;
+    unsigned i, j, most = 0, kicks;
+    PagecacheRead *read;
+
+    for (i = 0; i < READERS; i++) {
+        PagecacheReaderConfig config;
+
+        s[i] = sink_new(READS * 64, 0);
+        f[i] = g_new0(Fake, 1);
+        reads[i] = g_ptr_array_new();
+        config = sink_config(s[i]);
+        r[i] = fake_open(f[i], s[i], 0, &config);
+        fake_up(f[i], 64 * MiB, 512, 0);
+    }
+    for (i = 0; i < READERS; i++) {
+        for (j = 0; j < READS; j++) {
+            submit(r[i], s[i], j * 1000, 64);
+        }
+        while ((read = fake_pull(f[i]))) {
+            g_ptr_array_add(reads[i], read);
+            bytes += 256 * 1024 + 2 * 4096;
+        }
+        g_assert_cmpuint(reads[i]->len, >=, 1);
+        most = MAX(most, reads[i]->len);
+    }
+    g_assert_cmpuint(bytes, <=, 64 * MiB);
+    g_assert_cmpuint(most, >, 1);
+
+    /* who has had its share gets no more until a buffer of its own is free */
+    g_assert_null(fake_pull(f[0]));
+    kicks = g_atomic_int_get(&f[0]->kicks);
+    fake_finish(f[0], g_ptr_array_steal_index(reads[0], 0), 0);
+    g_assert_cmpuint(g_atomic_int_get(&f[0]->kicks), >, kicks);
+    read = fake_pull(f[0]);
+    g_assert_nonnull(read);
+    fake_finish(f[0], read, 0);
+
+    for (i = 0; i < READERS; i++) {
+        close_and_check(r[i], s[i]);
+    }
+    for (i = 0; i < READERS; i++) {
+        for (j = 0; j < reads[i]->len; j++) {
+            fake_finish(f[i], g_ptr_array_index(reads[i], j), -EIO);
+        }
+        g_ptr_array_unref(reads[i]);
+        fake_end(f[i]);
+    }
+}
+
+/* Readers that come and go, each watched by the one thread for all of them */
+static void test_one_watchdog(void)
+{
+    enum { READERS = 30 };
+    Sink *s[READERS];
+    Fake *f[READERS];
+    PagecacheReader *r[READERS];
+    PagecacheRead *hung[READERS];
+    unsigned i;
+
+    for (i = 0; i < READERS; i++) {
+        PagecacheReaderConfig config;
+
+        s[i] = sink_new(10, 0);
+        f[i] = g_new0(Fake, 1);
+        config = sink_config(s[i]);
+        config.deadline_ms = 50 + 5 * (i * 7 % READERS);
+        r[i] = fake_open(f[i], s[i], 0, &config);
+        fake_up(f[i], 64 * MiB, 512, 0);
+        submit(r[i], s[i], 0, 1);
+        hung[i] = fake_pull(f[i]);
+    }
+    for (i = 0; i < READERS; i++) {
+        g_assert(sink_wait(s[i], 1, 5000));
+        assert_ret(s[i], 0, 1, -ETIMEDOUT);
+        close_and_check(r[i], s[i]);
+        fake_finish(f[i], hung[i], 0);
+        fake_end(f[i]);
+    }
+}
+
 /* --- Many threads at once ------------------------------------------------ */
 
 typedef struct Stress {
@@ -1017,6 +1108,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache-reader/close-in-flight", test_close_in_flight);
     g_test_add_func("/pagecache-reader/close-in-callback",
                     test_close_in_callback);
+    g_test_add_func("/pagecache-reader/memory", test_memory);
+    g_test_add_func("/pagecache-reader/one-watchdog", test_one_watchdog);
     g_test_add_func("/pagecache-reader/cap", test_cap);
     g_test_add_func("/pagecache-reader/stress", test_stress);
     return g_test_run();

@@ -44,4 +44,10 @@
     ((type *)((char *)(ptr) - offsetof(type, member)))
 #endif
 
+/* Bytes: the granularity of mincore() */
+static inline uintptr_t qemu_real_host_page_size(void)
+{
+    return sysconf(_SC_PAGE_SIZE);
+}
+
 #endif
