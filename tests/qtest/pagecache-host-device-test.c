@@ -5,7 +5,8 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * A loop device stands in for a LUN that the host's kernel has attached.  The
+ * A loop device stands in for a LUN that the host's kernel has attached; it
+ * reads its file past the host's page cache, as a LUN is read.  The
  * kernel lets it go with the last file descriptor (LO_FLAGS_AUTOCLEAR): that of
  * the test or of a QEMU, which die with the test.
  */
@@ -22,6 +23,7 @@ typedef struct Loop {
     char *name;                 /* what the kernel is told of the image */
     char *path;
     int fd;
+    bool buffered;              /* reads the image through the page cache */
 } Loop;
 
 /* Attaches the image @fd to the first loop device that is free. */
@@ -29,7 +31,8 @@ static int loop_attach(Loop *l, int fd, unsigned block_size)
 {
     struct loop_config config = {
         .fd = fd, .block_size = block_size,
-        .info.lo_flags = LO_FLAGS_AUTOCLEAR,
+        .info.lo_flags = LO_FLAGS_AUTOCLEAR |
+                         (l->buffered ? 0 : LO_FLAGS_DIRECT_IO),
     };
     int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), nr, ret;
 
@@ -209,6 +212,37 @@ static void test_stale_cache(void)
     loop_free(t, &loop);
 }
 
+/* What the device reads would stay in the cache of the image's file */
+static void test_loop_buffered(void)
+{
+    Loop loop = { .buffered = true };
+    PcTest *t = loop_new(&loop, 512);
+    g_autofree char *args = NULL;
+    QDict *disk;
+
+    if (!t) {
+        return;
+    }
+    args = g_strdup_printf("-blockdev host_device,node-name=disk0,filename=%s "
+                           "-device virtio-blk-pci,id=blk0,drive=disk0,"
+                           "addr=0x5", loop.path);
+    start_both(t, args);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "unavailable-pages", 1);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
+    disk = pct_disk_info(t->dst);
+    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "failed");
+    pct_assert_contains(qdict_get_str(disk, "error"),
+                        "is read through the host's page cache by the loop "
+                        "device");
+    qobject_unref(disk);
+    loop_free(t, &loop);
+}
+
 int main(int argc, char **argv)
 {
     int i;
@@ -222,5 +256,6 @@ int main(int argc, char **argv)
         qtest_add_data_func(path, &ways[i], test_way);
     }
     qtest_add_func("/pagecache/host-device/stale-cache", test_stale_cache);
+    qtest_add_func("/pagecache/host-device/loop-buffered", test_loop_buffered);
     return g_test_run();
 }

@@ -596,21 +596,22 @@ static void test_read(const void *fault)
     pct_free(t);
 }
 
-/* The engine sleeps over the first offers; the deadline wakes everybody. */
+/* The engine, which is up, sleeps over offers; the deadline wakes everybody. */
 static void test_lose_kick(void)
 {
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-deadline=1000 "
-        "-global migration.x-pagecache-faults=lose-kick", disk);
+        "%s -global migration.x-pagecache-deadline=1000", disk);
 
     pct_start_src(t, NULL);
     pct_start_dst(t, args);
     pct_on(t);
-    pct_hint_cache(t);
     scribble_some(t);
     start(t);
+    pct_open_reader(t);
+    pct_arm(t->dst, "lose-kick");
+    pct_hint_rest(t);
     pct_wait_fired(t->dst, "lose-kick", 1);
     pct_finish(t);
     pct_check_figures(t);

@@ -453,8 +453,8 @@ static void test_info_migrate(void)
     pct_assert_contains(dst, "skip-pagecache: active\r\n");
     pct_assert_contains(dst, "superseded: 0 pages\r\n");
     pct_assert_contains(dst, "unavailable: 0 pages\r\n");
-    pct_assert_contains(dst, "disk " DISK_PATH ": ready by file, 8192 kbytes "
-                        "in ");
+    pct_assert_contains(dst, "disk " DISK_PATH ": ready by file (");
+    pct_assert_contains(dst, "), 8192 kbytes in ");
     pct_free(t);
 }
 

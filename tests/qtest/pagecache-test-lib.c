@@ -185,7 +185,8 @@ PcTest *pct_new(void)
 {
     PcTest *t = g_new0(PcTest, 1);
 
-    t->dir = g_dir_make_tmp("pagecache-test-XXXXXX", NULL);
+    /* not /tmp, which may be a tmpfs and have no O_DIRECT */
+    t->dir = g_mkdtemp(g_strdup("/var/tmp/pagecache-test-XXXXXX"));
     g_assert_nonnull(t->dir);
     t->disk = pct_path(t, "disk");
     t->uri = g_strdup_printf("unix:%s/migrate", t->dir);
@@ -475,18 +476,15 @@ QDict *pct_disk_info(QTestState *who)
     return disk;
 }
 
-void pct_wait_ready(QTestState *who)
+void pct_open_reader(PcTest *t)
 {
-    bool ready = false;
+    pct_hint_cache_part(t, 0, PCT_OPENED);
+    pct_wait_figure(t->src, "reported-pages", PCT_OPENED);
+}
 
-    pct_wait_figure(who, "offered-pages", 0);
-    while (!ready) {
-        QDict *disk = pct_disk_info(who);
-
-        ready = !strcmp(qdict_get_str(disk, "status"), "ready");
-        qobject_unref(disk);
-        g_usleep(1000);
-    }
+void pct_hint_rest(PcTest *t)
+{
+    pct_hint_cache_part(t, PCT_OPENED, CACHE_PAGES - PCT_OPENED);
 }
 
 int64_t pct_transferred(QTestState *who)

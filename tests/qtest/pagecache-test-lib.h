@@ -159,8 +159,14 @@ int64_t pct_figure(QTestState *who, const char *name);
 void pct_wait_figure(QTestState *who, const char *name, int64_t least);
 /* The first disk of the destination's figures; qobject_unref() it */
 QDict *pct_disk_info(QTestState *who);
-/* Waits until that is open. */
-void pct_wait_ready(QTestState *who);
+/*
+ * In a migration that goes on: the first so many pages of the cache are hinted,
+ * and reported, so that the destination has opened the disk.
+ */
+#define PCT_OPENED      16
+void pct_open_reader(PcTest *t);
+/* Hints for the others */
+void pct_hint_rest(PcTest *t);
 /* Bytes on the channel so far */
 int64_t pct_transferred(QTestState *who);
 /* query-migrate's error-desc, or NULL; g_free() it */

@@ -131,14 +131,14 @@ static void test_source_in_flight(void)
 
 /* --- at the destination --- */
 
-/* Its reader is open, and no offer has come yet. */
+/* No offer has come yet: its reader is idle, and opens what is gone. */
 static void test_destination_at_offer(PcTest *t)
 {
     if (!t) {
         return;
     }
     pct_migrate_slowly(t);
-    pct_wait_ready(t->dst);
+    pct_wait_figure(t->dst, "offered-pages", 0);
     pct_eject(t->dst);
     pct_hint_cache(t);
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
