@@ -85,6 +85,8 @@ const char *pcr_direct_check(const PcrDirect *f, const PagecacheRead *read,
         return "O_DIRECT was taken off the descriptor that was passed in";
     }
     if (f->map && cached_pages(f, read->offset, read->bytes) > before) {
+        /* the read is over: of these pages it holds none any more */
+        posix_fadvise(f->fd, read->offset, read->bytes, POSIX_FADV_DONTNEED);
         return "the read went through the host's page cache, in spite of "
                "O_DIRECT";
     }
@@ -259,6 +261,10 @@ static bool try_direct(PcrDirect *f, const char *name, char **why)
         *why = g_strdup("out of memory");
         return false;
     }
+    if (!f->shared) {
+        /* what is read through the cache is this and nothing behind it */
+        posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM);
+    }
     n = pread(f->fd, buf, f->align, place);
     error = errno;
     free(buf);
@@ -268,6 +274,7 @@ static bool try_direct(PcrDirect *f, const char *name, char **why)
         return false;
     }
     if (cached_pages(f, place, f->align)) {
+        posix_fadvise(f->fd, place, f->align, POSIX_FADV_DONTNEED);
         *why = g_strdup_printf("direct reads of %s go through the host's page "
                                "cache", name);
         return false;

@@ -19,7 +19,7 @@
 
 typedef struct PcrDirect {
     int fd;                 /* read-only, O_DIRECT */
-    bool shared;            /* its flags are, with a descriptor of the guest's */
+    bool shared;            /* its flags are, with one of the guest's */
     uint64_t size;          /* bytes */
     uint32_t align;         /* bytes: of offset, length and memory */
     bool async;             /* reads can be started without waiting */

@@ -183,6 +183,9 @@ static void test_file_system(const void *opaque)
         if (why) {
             hosts_uncache(path);
             check_refused(path, why);
+            if (fs->mkfs) {
+                g_assert_cmpuint(hosts_cached(path), ==, 0);
+            }
         } else {
             check_read(path, DISK, path);
         }
@@ -277,6 +280,7 @@ static void test_cached_later(void)
                         "spite of O_DIRECT");
         free(read.buf);
         pcr_direct_close(&d.f);
+        g_assert_cmpuint(hosts_cached(path), <, DISK / PAGE);
     }
     sink_free(s);
     unlink(path);

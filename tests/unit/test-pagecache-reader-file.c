@@ -274,7 +274,7 @@ static void read_random(PagecacheReader *r, Sink *s, uint64_t disk,
     g_assert_cmpuint(s->good, ==, pages);
 }
 
-/* --- Tests; @opaque: "ring" or "threads" ----------------------------------- */
+/* --- Tests; @opaque: "ring" or "threads" --------------------------------- */
 
 static void test_random(const void *opaque)
 {
