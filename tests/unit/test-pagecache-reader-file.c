@@ -575,8 +575,11 @@ static void test_many_disks(const void *opaque)
     }
     g_test_message("%u disks: %u threads, %u descriptors", DISKS,
                    most - threads, count_entries("/proc/self/fd") - fds);
-    /* watchdog, ring, 16 workers and one that waits, the kernel's */
-    g_assert_cmpuint(most - threads, <=, 1 + 1 + 17 + 8);
+    /*
+     * Watchdog, ring, workers, the kernel's.  16 workers and one that waits are
+     * enough, but a loaded machine may make some late.
+     */
+    g_assert_cmpuint(most - threads, <=, 1 + 1 + 64 + 8);
     g_assert_cmpuint(count_entries("/proc/self/fd") - fds, <=, DISKS + 2);
     for (i = 0; i < DISKS; i++) {
         close_and_check(r[i], s[i]);
