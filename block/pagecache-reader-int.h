@@ -53,6 +53,12 @@ typedef enum PagecacheHeaderDigest {
     PAGECACHE_DIGEST_NONE,
 } PagecacheHeaderDigest;
 
+typedef enum PagecacheNbdTls {
+    PAGECACHE_NBD_PLAIN,
+    PAGECACHE_NBD_X509,
+    PAGECACHE_NBD_PSK,
+} PagecacheNbdTls;
+
 struct PagecacheReaderSpec {
     const PagecacheEngineOps *ops;
     char *name;             /* for messages */
@@ -79,6 +85,16 @@ struct PagecacheReaderSpec {
             char *path;     /* NULL: a descriptor was passed in... */
             int *passed_fd; /* ...ours; -1: taken over by the engine */
         } file;
+        struct {
+            char *path;     /* UNIX socket; NULL: TCP */
+            char *host;
+            char *port;     /* number or name of a service */
+            char *export;   /* "": the default export */
+            PagecacheNbdTls tls;
+            char *tls_dir;  /* with QEMU's names of files */
+            char *tls_user; /* PSK */
+            bool tls_verify;    /* X.509: that the server's is for @host */
+        } nbd;
         void *data;         /* other engines: their own; ops->spec_free() */
     } u;
 };
@@ -95,10 +111,11 @@ PagecacheReaderSpec *pagecache_reader_fdset_spec_new(const char *path,
                                                      struct Error **errp);
 
 /*
- * The engines that need no QEMU.  The iSCSI engine enters itself when its
- * object file (or module) is loaded; NULL: built without libiscsi.
+ * The engines that need no QEMU.  Each enters itself when its object file (or
+ * module) is loaded; NULL: built without its library.
  */
 extern const PagecacheEngineOps *pagecache_reader_iscsi_ops;
+extern const PagecacheEngineOps *pagecache_reader_nbd_ops;
 extern const PagecacheEngineOps *pagecache_reader_file_ops;
 extern const PagecacheEngineOps pagecache_reader_block_ops;
 

@@ -43,6 +43,7 @@
     g_autoptr(GMutexLocker) G_GNUC_UNUSED locker = g_mutex_locker_new(mutex)
 
 const PagecacheEngineOps *pagecache_reader_iscsi_ops;
+const PagecacheEngineOps *pagecache_reader_nbd_ops;
 const PagecacheEngineOps *pagecache_reader_file_ops;
 
 /* --- Life ---------------------------------------------------------------- */

@@ -4,6 +4,7 @@
  * window of runs is kept outstanding, and each page that comes back is copied.
  *
  *   pagecache-reader-bench [OPTION...] PORTAL TARGET LUN
+ *   pagecache-reader-bench [OPTION...] HOST PORT        (NBD)
  *   pagecache-reader-bench [OPTION...] FILE
  *
  * Prints one line: MiB/s of pages, MiB/s from storage, reads, processors used.
@@ -138,6 +139,11 @@ static PagecacheReaderSpec *make_spec(int argc, char **argv)
     if (argc == 2 && pagecache_reader_file_ops) {
         spec = pagecache_reader_spec_alloc(pagecache_reader_file_ops);
         spec->u.file.path = g_strdup(argv[1]);
+    } else if (argc == 3 && pagecache_reader_nbd_ops) {
+        spec = pagecache_reader_spec_alloc(pagecache_reader_nbd_ops);
+        spec->u.nbd.host = g_strdup(argv[1]);
+        spec->u.nbd.port = g_strdup(argv[2]);
+        spec->u.nbd.export = g_strdup("");
     } else if (argc == 4 && pagecache_reader_iscsi_ops) {
         spec = pagecache_reader_spec_alloc(pagecache_reader_iscsi_ops);
         spec->u.iscsi.portal = g_strdup(argv[1]);
@@ -145,7 +151,8 @@ static PagecacheReaderSpec *make_spec(int argc, char **argv)
         spec->u.iscsi.lun = atoi(argv[3]);
         spec->u.iscsi.initiator = g_strdup("iqn.2026-01.skip-pagecache:bench");
     } else {
-        fprintf(stderr, "%s: expected FILE or PORTAL TARGET LUN\n", argv[0]);
+        fprintf(stderr, "%s: expected FILE, HOST PORT or PORTAL TARGET "
+                "LUN\n", argv[0]);
         exit(2);
     }
     spec->name = g_strdup(argv[1]);
