@@ -262,31 +262,62 @@ static bool session_test_ready(IscsiSession *s, int64_t until_us,
     return step_good(s, "TEST UNIT READY", why);
 }
 
-static bool session_capacity(IscsiSession *s, int64_t until_us,
-                             bool *refused, char **why)
+/* The answer to READ CAPACITY(@bytes of the command) is good, or is not */
+static bool capacity_good(IscsiSession *s, unsigned bytes, char **why)
 {
-    const char *what = "READ CAPACITY(16)";
-    struct scsi_readcapacity16 *rc;
-    struct scsi_task *task;
+    g_autofree char *what = g_strdup_printf("READ CAPACITY(%u)", bytes);
+    uint64_t last = 0, length = 0;
+    void *rc;
 
-    task = iscsi_readcapacity16_task(s->iscsi, s->engine->spec->u.iscsi.lun,
-                                     step_cb, s);
-    if (step_command(s, task, until_us, what, why) != STEP_ANSWERED) {
-        return false;
-    }
-    *refused = true;
     if (!step_good(s, what, why)) {
         return false;
     }
     rc = s->step_task ? scsi_datain_unmarshall(s->step_task) : NULL;
-    if (!rc || !rc->block_length || rc->block_length > INT32_MAX ||
-        rc->returned_lba >= UINT64_MAX / rc->block_length) {
+    if (rc && bytes == 16) {
+        last = ((struct scsi_readcapacity16 *)rc)->returned_lba;
+        length = ((struct scsi_readcapacity16 *)rc)->block_length;
+    } else if (rc) {
+        last = ((struct scsi_readcapacity10 *)rc)->lba;
+        length = ((struct scsi_readcapacity10 *)rc)->block_size;
+    }
+    if (!length || length > INT32_MAX || last >= UINT64_MAX / length) {
         *why = g_strdup_printf("%s: unexpected answer", what);
         return false;
     }
-    s->block_size = rc->block_length;
-    s->size = (rc->returned_lba + 1) * rc->block_length;
+    s->block_size = length;
+    s->size = (last + 1) * length;
+    s->short_commands = bytes == 10;
+    if (s->short_commands && !last) {
+        s->size = 0;    /* a blank disc, as block/iscsi.c takes it */
+    }
     return true;
+}
+
+/* Not every kind of LUN has the long command: a CD has not. */
+static bool session_capacity(IscsiSession *s, int64_t until_us,
+                             bool *refused, char **why)
+{
+    g_autofree char *why_not_16 = NULL, *why_not_10 = NULL;
+    int lun = s->engine->spec->u.iscsi.lun;
+
+    if (step_command(s, iscsi_readcapacity16_task(s->iscsi, lun, step_cb, s),
+                     until_us, "READ CAPACITY(16)", why) != STEP_ANSWERED) {
+        return false;
+    }
+    if (capacity_good(s, 16, &why_not_16)) {
+        return true;
+    }
+    if (step_command(s, iscsi_readcapacity10_task(s->iscsi, lun, 0, 0, step_cb,
+                                                  s),
+                     until_us, "READ CAPACITY(10)", why) != STEP_ANSWERED) {
+        return false;
+    }
+    if (capacity_good(s, 10, &why_not_10)) {
+        return true;
+    }
+    *refused = true;
+    *why = g_strdup_printf("%s; %s", why_not_16, why_not_10);
+    return false;
 }
 
 /* What the target says of the length of a read; not every target does */

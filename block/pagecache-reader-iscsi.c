@@ -153,15 +153,25 @@ static void slot_start(IscsiSlot *slot)
 {
     IscsiSession *s = slot->session;
     PagecacheRead *read = slot->read;
+    uint64_t lba = read->offset / s->block_size;
+    int lun = s->engine->spec->u.iscsi.lun;
+    struct scsi_task *task;
 
     slot->retry_us = 0;
     slot->iov.iov_base = read->buf;
     slot->iov.iov_len = read->bytes;
     set_markers(s, read);
-    if (!iscsi_read16_iov_task(s->iscsi, s->engine->spec->u.iscsi.lun,
-                               read->offset / s->block_size, read->bytes,
-                               s->block_size, 0, 0, 0, 0, 0, read_cb, slot,
-                               &slot->iov, 1)) {
+    if (s->short_commands) {
+        /* 32 bits of block number, 16 of their number: more than it has */
+        task = iscsi_read10_iov_task(s->iscsi, lun, lba, read->bytes,
+                                     s->block_size, 0, 0, 0, 0, 0, read_cb,
+                                     slot, &slot->iov, 1);
+    } else {
+        task = iscsi_read16_iov_task(s->iscsi, lun, lba, read->bytes,
+                                     s->block_size, 0, 0, 0, 0, 0, read_cb,
+                                     slot, &slot->iov, 1);
+    }
+    if (!task) {
         s->dead = true;
         slot_finish(slot, -EIO, iscsi_get_error(s->iscsi));
     }

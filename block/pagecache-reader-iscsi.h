@@ -39,6 +39,7 @@ struct IscsiSession {
     struct scsi_task *step_task;
 
     uint32_t block_size;        /* bytes */
+    bool short_commands;        /* of 10 bytes: it may have no others */
     uint64_t size;              /* bytes */
     uint32_t max_read;          /* bytes; 0: no limit */
     uint64_t marker;

@@ -270,21 +270,17 @@ static void test_many_luns(void)
         return;
     }
     for (i = 0; i < LUNS; i++) {
-        if (i >= 2) {
-            g_assert_true(tgtadm(&tgt, "--op new --mode logicalunit --tid 1 "
-                                 "--lun %u --bstype rdwr -b %s", i + 1,
-                                 t->disk));
-        }
-        /* LUN 2 has blocks of 4 KiB */
+        unsigned lun = TGTD_LUNS + 1 + i;
+
+        g_assert_true(tgtadm(&tgt, "--op new --mode logicalunit --tid 1 "
+                             "--lun %u --bstype rdwr -b %s", lun, t->disk));
         g_string_append_printf(args, "-blockdev iscsi,node-name=disk%u,"
                                "transport=tcp,portal=127.0.0.1:%d,"
                                "target=" TGTD_TARGET ",lun=%u "
                                "-device scsi-hd,id=hd%u,drive=disk%u,"
                                "channel=0,scsi-id=%u,lun=0 ", i, tgt.port,
-                               i == 1 ? LUNS + 1 : i + 1, i, i, i);
+                               lun, i, i, i);
     }
-    g_assert_true(tgtadm(&tgt, "--op new --mode logicalunit --tid 1 "
-                         "--lun %u --bstype rdwr -b %s", LUNS + 1, t->disk));
     tgtd_bind_all(&tgt);
     check_many(t, args->str, LUNS, 2 * LUNS, 4 * LUNS);
     pct_free_iscsi(t, &tgt);

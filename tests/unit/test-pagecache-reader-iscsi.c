@@ -529,6 +529,9 @@ int main(int argc, char **argv)
                          GINT_TO_POINTER(1), test_read);
     g_test_add_data_func("/pagecache-reader-iscsi/read/4096",
                          GINT_TO_POINTER(2), test_read);
+    /* blocks of 2 KiB, and no commands of 16 bytes */
+    g_test_add_data_func("/pagecache-reader-iscsi/read/cd",
+                         GINT_TO_POINTER(3), test_read);
     g_test_add_func("/pagecache-reader-iscsi/digest", test_digest);
     g_test_add_func("/pagecache-reader-iscsi/chap", test_chap);
     g_test_add_func("/pagecache-reader-iscsi/wrong", test_wrong);

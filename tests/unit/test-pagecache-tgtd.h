@@ -152,7 +152,9 @@ static inline void tgtd_kill(Tgtd *t)
     }
 }
 
-/* LUN 1: the disk; LUN 2: the same with blocks of 4 KiB */
+/* LUN 1: the disk; LUN 2: the same with blocks of 4 KiB; LUN 3: as a CD */
+#define TGTD_LUNS       3
+
 static inline void tgtd_add_target(Tgtd *t)
 {
     g_assert_true(tgtadm(t, "--op new --mode target --tid 1 -T " TGTD_TARGET));
@@ -160,6 +162,8 @@ static inline void tgtd_add_target(Tgtd *t)
                          "--bstype rdwr -b %s", t->disk));
     g_assert_true(tgtadm(t, "--op new --mode logicalunit --tid 1 --lun 2 "
                          "--bstype rdwr --blocksize 4096 -b %s", t->disk));
+    g_assert_true(tgtadm(t, "--op new --mode logicalunit --tid 1 --lun 3 "
+                         "--device-type cd -b %s", t->disk));
 }
 
 static inline void tgtd_bind_all(Tgtd *t)
