@@ -1,26 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * skip-pagecache: the reader's engine for everything that QEMU's block layer
- * can open: image formats, backing chains, NBD, RBD, iSER, ...
+ * skip-pagecache: the reader's engine for what only QEMU's block layer can
+ * read: image formats and backing chains in files and devices of this host
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
  * The image is opened a second time, read-only, without locks and without the
- * host's page cache, in an iothread of its own.
+ * host's page cache, in an iothread of its own.  No file of it is read but with
+ * O_DIRECT, so nothing that the clone reads stays in the host's page cache,
+ * where the guest's own node might find it after the switchover.
  *
  * What the clone sees may be old: while the source's guest writes, an image
  * format changes its tables under us, and we have some of them in memory.
  * That costs pages which the source then finds to differ and sends itself;
  * no page is believed because of what a reader read.
  *
- * Limits, and the reason why raw images on iSCSI and raw files don't come
- * this way: opening the clone is synchronous in the main thread, as it is for
- * the guest's own disk.  Every request holds the block graph's lock for
+ * Limits, and the reason why raw images don't come this way: opening the clone
+ * is synchronous in the main thread, as it is for the guest's own disk.  So a
+ * thread tries first whether all of its files answer; one that hangs between
+ * that and the opening hangs QEMU.  What can hang for reasons of its own (a
+ * protocol with a server behind it) is opened only when the operator wants it
+ * (x-pagecache-any-protocol).  Every request holds the block graph's lock for
  * reading as long as it lives, so a read that hangs for ever holds up
  * whoever wants to change the graph (hot-plug) or to drain all of it (stop,
  * quit).  The deadline gives the pages back; it can't end such a read.
  *
- * Threads: opening and closing happen in the main loop, reads in the iothread.
+ * Threads: the files are tried in a thread that is for that alone, opening and
+ * closing happen in the main loop, reads in the iothread.
  * The clone is closed by a bottom half of the main loop after the last read
  * has come back, never with reads in flight, because that would drain.
  */
@@ -33,9 +39,14 @@
 #include "block/block.h"
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
+#include "qemu/memalign.h"
 #include "qemu/timer.h"
 #include "system/block-backend.h"
 #include "system/iothread.h"
+#include "pagecache-reader-blk.h"
+#ifdef CONFIG_LINUX
+#include "pagecache-reader-file.h"
+#endif
 #include "pagecache-reader-int.h"
 
 typedef struct BlockEngine {
@@ -150,8 +161,47 @@ static void block_pump(void *opaque)
     }
 }
 
+/* Descriptors of an iothread, or a few more */
+#define IOTHREAD_FDS    8
+
+/* Nothing is read through the host's page cache, nor from where it may hang. */
+static bool GRAPH_RDLOCK block_check_node(BlockDriverState *bs,
+                                          const PcrClone *clone, Error **errp)
+{
+    bool local = pcr_protocol_is_local(bs);
+    BdrvChild *child;
+
+    QLIST_FOREACH(child, &bs->children, next) {
+        if (!block_check_node(child->bs, clone, errp)) {
+            return false;
+        }
+    }
+    if (!QLIST_EMPTY(&bs->children)) {
+        return true;
+    }
+    if (local && !(bs->open_flags & BDRV_O_NOCACHE)) {
+        error_setg(errp, "'%s' was opened with the host's page cache",
+                   bs->filename);
+        return false;
+    }
+    if (!local && !clone->any_protocol) {
+        error_setg(errp, "'%s' is of protocol '%s'", bs->filename,
+                   bs->drv->format_name);
+        return false;
+    }
+    return true;
+}
+
+static bool block_check(BlockBackend *blk, const PcrClone *clone, Error **errp)
+{
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    return block_check_node(blk_bs(blk), clone, errp);
+}
+
 static bool block_open(BlockEngine *e, uint64_t *size, Error **errp)
 {
+    const PcrClone *clone = e->spec->u.data;
     static unsigned count;
     g_autofree char *id = g_strdup_printf("pagecache-reader-%u", count++);
     AioContext *ctx;
@@ -163,13 +213,16 @@ static bool block_open(BlockEngine *e, uint64_t *size, Error **errp)
         return false;
     }
     ctx = iothread_get_aio_context(e->iothread);
-    options = qobject_from_json(e->spec->u.data, errp);
+    options = qobject_from_json(clone->json, errp);
     if (!options) {
         goto fail_iothread;
     }
     e->blk = blk_new_open(NULL, NULL, qobject_to(QDict, options), 0, errp);
     if (!e->blk) {
         goto fail_iothread;
+    }
+    if (!block_check(e->blk, clone, errp)) {
+        goto fail_blk;
     }
     length = blk_getlength(e->blk);
     if (length < 0) {
@@ -193,24 +246,38 @@ fail_iothread:
     return false;
 }
 
+static void block_fail(BlockEngine *e, const char *why)
+{
+    pagecache_reader_down(e->r, false, true, why);
+    pagecache_reader_give_up(e->r, why);
+    pagecache_reader_unref(e->r);
+}
+
 static void block_open_bh(void *opaque)
 {
     BlockEngine *e = opaque;
+    const PcrClone *clone = e->spec->u.data;
+    unsigned fds = IOTHREAD_FDS + clone->files->len;
     PagecacheReader *r = e->r;
     g_autofree char *why = NULL;
     Error *err = NULL;
     uint64_t size;
+    bool ok;
 
     if (pagecache_reader_stopping(r)) {
         pagecache_reader_unref(r);
         return;
     }
-    if (!block_open(e, &size, &err)) {
+    if (!pagecache_reader_fds_reserve(fds, &why)) {
+        block_fail(e, why);
+        return;
+    }
+    ok = block_open(e, &size, &err);
+    pagecache_reader_fds_opened(fds);
+    if (!ok) {
         why = g_strdup_printf("cannot open a clone: %s", error_get_pretty(err));
         error_free(err);
-        pagecache_reader_down(r, false, true, why);
-        pagecache_reader_give_up(r, why);
-        pagecache_reader_unref(r);
+        block_fail(e, why);
         return;
     }
     pagecache_reader_lock(r);
@@ -225,6 +292,69 @@ static void block_open_bh(void *opaque)
     qemu_bh_schedule(e->pump);
 }
 
+/* --- Trial --------------------------------------------------------------- */
+
+#ifdef CONFIG_LINUX
+/*
+ * Whether @path answers, and by direct reads; see pagecache-reader-direct.c.
+ * May hang: then so would QEMU, if it opened the file.
+ */
+static bool block_try_file(const char *path, char **why)
+{
+    PagecacheReaderSpec spec = {
+        .name = (char *)path, .u.file.path = (char *)path,
+    };
+    bool opened;
+    PcrDirect f;
+    void *buf;
+    ssize_t n;
+
+    if (!pagecache_reader_fds_reserve(1, why)) {
+        return false;
+    }
+    opened = pcr_direct_open(&spec, &f, why);
+    pagecache_reader_fds_opened(1);
+    if (!opened) {
+        return false;
+    }
+    buf = qemu_memalign(MAX(f.align, 4096), f.align);
+    n = pread(f.fd, buf, f.align, 0);
+    if (n < 0) {
+        *why = g_strdup_printf("cannot read %s with O_DIRECT: %s", path,
+                               g_strerror(errno));
+    }
+    qemu_vfree(buf);
+    pcr_direct_close(&f);
+    return n >= 0;
+}
+
+static gpointer block_try_thread(gpointer opaque)
+{
+    BlockEngine *e = opaque;
+    const PcrClone *clone = e->spec->u.data;
+    unsigned limit_ms = pagecache_reader_deadline_ms(e->r);
+    int64_t start = g_get_monotonic_time();
+    g_autofree char *why = NULL;
+    guint i;
+
+    for (i = 0; i < clone->files->len && !why; i++) {
+        const char *path = g_ptr_array_index(clone->files, i);
+
+        if (block_try_file(path, &why) &&
+            g_get_monotonic_time() - start > limit_ms * 1000LL) {
+            why = g_strdup_printf("%s did not answer within %u ms", path,
+                                  limit_ms);
+        }
+    }
+    if (why) {
+        block_fail(e, why);
+    } else {
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), block_open_bh, e);
+    }
+    return NULL;
+}
+#endif
+
 static void *block_start(PagecacheReader *r, const PagecacheReaderSpec *spec,
                          unsigned sessions, unsigned depth, char **why)
 {
@@ -233,7 +363,16 @@ static void *block_start(PagecacheReader *r, const PagecacheReaderSpec *spec,
     e->r = pagecache_reader_ref(r);
     e->spec = spec;
     e->max_inflight = sessions * depth;
+#ifdef CONFIG_LINUX
+    if (!pagecache_reader_thread("pagecache-try", block_try_thread, e)) {
+        *why = g_strdup("cannot create a thread");
+        pagecache_reader_unref(r);
+        g_free(e);
+        return NULL;
+    }
+#else
     aio_bh_schedule_oneshot(qemu_get_aio_context(), block_open_bh, e);
+#endif
     return e;
 }
 
@@ -246,9 +385,16 @@ static void block_kick(void *opaque)
     }
 }
 
+void pcr_clone_free(PcrClone *clone)
+{
+    g_ptr_array_unref(clone->files);
+    g_free(clone->json);
+    g_free(clone);
+}
+
 static void block_spec_free(PagecacheReaderSpec *spec)
 {
-    g_free(spec->u.data);
+    pcr_clone_free(spec->u.data);
 }
 
 const PagecacheEngineOps pagecache_reader_block_ops = {

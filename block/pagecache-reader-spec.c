@@ -5,38 +5,27 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * Raw images on iSCSI and in files go to the engines that keep clear of
- * QEMU's block layer.  Whatever is not plain, such as an option that we don't
- * know, a transport that isn't TCP, or an image format, is opened once more in
- * the block layer.  Filters in front of the image (throttle, copy-on-read, a
- * job's) are passed over; a throttle's limit becomes the reader's own.
+ * Raw images on iSCSI, NBD and in files go to the engines that keep clear of
+ * QEMU's block layer.  Image formats are opened once more in the block layer,
+ * as long as all that is below them is files and devices of this host.
+ * Whatever is left, such as another protocol, an option that we don't know or a
+ * transport that isn't TCP, would be opened there, too, in the main loop, which
+ * it might stop; so it is only when the operator says so.  Filters in front of
+ * the image (throttle, copy-on-read, a job's) are passed over; a throttle's
+ * limit becomes the reader's own.
  */
 
 #include "qemu/osdep.h"
-#include "block/block_int.h"
-#include "block/qdict.h"
 #include "block/throttle-groups.h"
 #include "crypto/secret.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-machine.h"
-#include "qobject/qbool.h"
 #include "qobject/qdict.h"
-#include "qobject/qjson.h"
-#include "qobject/qnum.h"
-#include "qobject/qstring.h"
 #include "qemu/cutils.h"
 #include "qemu/uuid.h"
 #include "system/block-backend.h"
 #include "system/system.h"
-#include "pagecache-reader-int.h"
-
-/* Seconds after which a clone's own iSCSI session gives a request up */
-#define CLONE_ISCSI_TIMEOUT "10"
-
-typedef struct Limits {
-    uint64_t bandwidth;     /* bytes/s; 0: none */
-    uint64_t iops;
-} Limits;
+#include "pagecache-reader-spec.h"
 
 /* --- Limits -------------------------------------------------------------- */
 
@@ -62,6 +51,13 @@ static void limits_add_group(Limits *limits, ThrottleGroupMember *tgm)
     }
 }
 
+void pcr_limits_add(Limits *limits, BlockDriverState *bs)
+{
+    if (!strcmp(bs->drv->format_name, "throttle")) {
+        limits_add_group(limits, bs->opaque);
+    }
+}
+
 /* The node below the filters on top of @bs, with their limits */
 static BlockDriverState *GRAPH_RDLOCK
 skip_filters(BlockDriverState *bs, Limits *limits)
@@ -69,25 +65,12 @@ skip_filters(BlockDriverState *bs, Limits *limits)
     BlockDriverState *below = bdrv_skip_filters(bs);
 
     for (; bs != below; bs = bdrv_filter_bs(bs)) {
-        if (!strcmp(bs->drv->format_name, "throttle")) {
-            limits_add_group(limits, bs->opaque);
-        }
+        pcr_limits_add(limits, bs);
     }
     return below;
 }
 
 /* --- Options ------------------------------------------------------------- */
-
-/* An option as text, whichever way it was given; NULL: none, or no scalar */
-static char *option_text(const QDict *options, const char *name)
-{
-    QObject *value = qdict_get(options, name);
-    QString *string = qobject_to(QString, value);
-    QNum *num = qobject_to(QNum, value);
-
-    return string ? g_strdup(qstring_get_str(string)) :
-           num ? qnum_to_string(num) : NULL;
-}
 
 static bool option_size(const QDict *options, const char *name,
                         uint64_t *result)
@@ -104,15 +87,7 @@ static bool option_size(const QDict *options, const char *name,
 /* Nothing is in @options but what is in @known (ends with NULL) */
 static bool options_known(const QDict *options, const char *const *known)
 {
-    const QDictEntry *entry;
-
-    for (entry = qdict_first(options); entry;
-         entry = qdict_next(options, entry)) {
-        if (!g_strv_contains(known, qdict_entry_key(entry))) {
-            return false;
-        }
-    }
-    return true;
+    return !option_unknown(options, known);
 }
 
 /* --- iSCSI --------------------------------------------------------------- */
@@ -235,63 +210,6 @@ static PagecacheReaderSpec *file_spec_new(BlockDriverState *bs, Error **errp)
 
 /* --- Anything ------------------------------------------------------------ */
 
-/*
- * A clone's session would wait for ever; the block driver's "timeout" is not
- * among the options that a node tells.
- */
-static void add_iscsi_timeouts(QDict *options)
-{
-    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-    const QDictEntry *entry;
-    guint i;
-
-    for (entry = qdict_first(options); entry;
-         entry = qdict_next(options, entry)) {
-        const char *key = qdict_entry_key(entry);
-        const char *value = qdict_get_try_str(options, key);
-
-        if (value && (!strcmp(value, "iscsi") || !strcmp(value, "iser")) &&
-            (!strcmp(key, "driver") || g_str_has_suffix(key, ".driver"))) {
-            g_ptr_array_add(names,
-                            g_strdup_printf("%.*stimeout",
-                                            (int)(strlen(key) -
-                                                  strlen("driver")), key));
-        }
-    }
-    for (i = 0; i < names->len; i++) {
-        qdict_put_str(options, g_ptr_array_index(names, i),
-                      CLONE_ISCSI_TIMEOUT);
-    }
-}
-
-static PagecacheReaderSpec *clone_spec_new(BlockDriverState *bs, Error **errp)
-{
-    g_autoptr(QDict) options = NULL;
-    g_autoptr(GString) json = NULL;
-    PagecacheReaderSpec *spec;
-
-    if (!bs->full_open_options) {
-        error_setg(errp, "node '%s' does not tell how to open it once more",
-                   bdrv_get_device_or_node_name(bs));
-        return NULL;
-    }
-    options = qdict_clone_shallow(bs->full_open_options);
-    qdict_flatten(options);
-    add_iscsi_timeouts(options);
-    qdict_put_bool(options, BDRV_OPT_READ_ONLY, true);
-    qdict_put_bool(options, BDRV_OPT_AUTO_READ_ONLY, false);
-    qdict_put_bool(options, BDRV_OPT_FORCE_SHARE, true);
-    qdict_put_bool(options, BDRV_OPT_CACHE_DIRECT, true);
-
-    /* as text: the objects are the guest node's, and not for other threads */
-    json = qobject_to_json(QOBJECT(options));
-    spec = pagecache_reader_spec_alloc(&pagecache_reader_block_ops);
-    spec->name = g_strdup_printf("%s image '%s'", bs->drv->format_name,
-                                 bdrv_get_device_or_node_name(bs));
-    spec->u.data = g_string_free(g_steal_pointer(&json), false);
-    return spec;
-}
-
 /* NULL without an error: another engine's */
 static PagecacheReaderSpec *GRAPH_RDLOCK
 raw_spec_new(BlockDriverState *bs, Limits *limits, Error **errp)
@@ -319,6 +237,8 @@ raw_spec_new(BlockDriverState *bs, Limits *limits, Error **errp)
     driver = bs->drv->format_name;
     if (!strcmp(driver, "iscsi")) {
         spec = iscsi_spec_new(bs->full_open_options, errp);
+    } else if (!strcmp(driver, "nbd")) {
+        spec = pcr_nbd_spec_new(bs->full_open_options, errp);
     } else if (!strcmp(driver, "file") || !strcmp(driver, "host_device")) {
         spec = file_spec_new(bs, errp);
     }
@@ -330,6 +250,7 @@ raw_spec_new(BlockDriverState *bs, Limits *limits, Error **errp)
 }
 
 PagecacheReaderSpec *pagecache_reader_spec_new(BlockBackend *blk,
+                                               bool any_protocol,
                                                Error **errp)
 {
     BlockDriverState *bs = blk_bs(blk);
@@ -357,12 +278,13 @@ PagecacheReaderSpec *pagecache_reader_spec_new(BlockBackend *blk,
     }
     bdrv_refresh_filename(bs);
     spec = raw_spec_new(bs, &limits, &err);
-    if (err) {
+    if (err && !any_protocol) {
         error_propagate(errp, err);
         return NULL;
     }
+    error_free(err);
     if (!spec) {
-        spec = clone_spec_new(bs, errp);
+        spec = pcr_clone_spec_new(bs, &limits, any_protocol, errp);
     }
     if (spec) {
         spec->max_bandwidth = limits.bandwidth;

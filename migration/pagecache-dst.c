@@ -349,7 +349,8 @@ static void open_reader(PagecacheDst *d, DstDisk *disk)
         error_setg(&err, "fault on purpose");
         spec = NULL;
     } else {
-        spec = pagecache_reader_spec_new(own->blk, &err);
+        spec = pagecache_reader_spec_new(own->blk, s->pagecache_any_protocol,
+                                         &err);
     }
     if (spec) {
         qatomic_fetch_inc(&d->refs);

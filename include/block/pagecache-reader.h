@@ -10,9 +10,10 @@
  * flight a session, each with a deadline.  Nothing here ever waits for
  * storage on behalf of a caller: open, submit and close return at once.
  *
- * Behind it stand engines (PagecacheEngineOps): "iscsi", libiscsi contexts of
- * our own in our own threads; "file", threads that call pread(); "block", a
- * clone in QEMU's block layer for everything else.
+ * Behind it stand engines (PagecacheEngineOps): "iscsi" and "nbd", libiscsi
+ * contexts and libnbd handles of our own in our own threads; "file", threads
+ * that call pread(); "block", a clone in QEMU's block layer, for image formats
+ * on files and devices of this host.
  */
 #ifndef BLOCK_PAGECACHE_READER_H
 #define BLOCK_PAGECACHE_READER_H
@@ -92,7 +93,7 @@ typedef enum PagecacheReaderState {
 } PagecacheReaderState;
 
 typedef struct PagecacheReaderStats {
-    const char *engine;         /* "iscsi", "file", "block" */
+    const char *engine;         /* "iscsi", "nbd", "file", "block" */
     const char *method;         /* how it reads, and why; NULL: not known */
     PagecacheReaderState state;
     uint32_t sessions;          /* that are up now */
@@ -109,8 +110,12 @@ typedef struct PagecacheReaderStats {
  * Finds out how the image of the guest's disk @blk can be read without the
  * guest's node.  Main thread with the BQL, not in a coroutine.  Opens nothing
  * and does no I/O.  NULL with @errp set when there is no way.
+ *
+ * @any_protocol: what only the block layer can open, in the main loop, is
+ * opened there as well, though it might stop the main loop.
  */
 PagecacheReaderSpec *pagecache_reader_spec_new(struct BlockBackend *blk,
+                                               bool any_protocol,
                                                struct Error **errp);
 void pagecache_reader_spec_free(PagecacheReaderSpec *spec);
 

@@ -8,11 +8,8 @@
  */
 
 #include "qemu/osdep.h"
-#include <arpa/inet.h>
 #include <glib/gstdio.h>
 #include <libnbd.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include "migration/pagecache-fault.h"
 #include "test-pagecache-reader-lib.h"
 #include "test-pagecache-nbdkit.h"
@@ -24,20 +21,6 @@ static char *dir, *disk;
 
 /* --- Helpers ------------------------------------------------------------- */
 
-static int free_port(void)
-{
-    struct sockaddr_in sa = {
-        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    socklen_t len = sizeof(sa);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&sa, len), ==, 0);
-    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&sa, &len), ==, 0);
-    close(fd);
-    return ntohs(sa.sin_port);
-}
-
 static PagecacheReaderSpec *nbd_spec(void)
 {
     PagecacheReaderSpec *spec;
@@ -45,7 +28,7 @@ static PagecacheReaderSpec *nbd_spec(void)
     spec = pagecache_reader_spec_alloc(pagecache_reader_nbd_ops);
     spec->name = g_strdup("nbd");
     spec->u.nbd.export = g_strdup("");
-    if (kit.port) {
+    if (kit.tcp) {
         spec->u.nbd.host = g_strdup("127.0.0.1");
         spec->u.nbd.port = g_strdup_printf("%d", kit.port);
     } else {
@@ -144,7 +127,7 @@ static void test_tcp(void)
     if (!nbdkit_available(&kit)) {
         return;
     }
-    kit.port = free_port();
+    kit.tcp = true;
     nbdkit_start(&kit, "file %s", disk);
     check_reads(nbd_spec());
     /* a name, which may stand for another address at first */
@@ -153,7 +136,7 @@ static void test_tcp(void)
     spec->u.nbd.host = g_strdup("localhost");
     check_reads(spec);
     nbdkit_kill(&kit);
-    kit.port = 0;
+    kit.tcp = false;
 }
 
 /* The guest's disk is a part of the export. */
@@ -393,7 +376,7 @@ static void test_x509(void)
     }
     make_certificates(ours);
     make_certificates(other);
-    kit.port = free_port();
+    kit.tcp = true;
     nbdkit_start(&kit, "--tls=require --tls-certificates=%s --tls-verify-peer "
                  "file %s", ours, disk);
     check_reads(x509_spec("localhost", ours));
@@ -409,7 +392,7 @@ static void test_x509(void)
     spec = x509_spec("localhost", ours);
     expect_refused(spec, "ca-cert.pem: No such file or directory");
     nbdkit_kill(&kit);
-    kit.port = 0;
+    kit.tcp = false;
     remove_dir(ours);
     remove_dir(other);
 }
@@ -423,11 +406,11 @@ static void test_tls_none(void)
         return;
     }
     make_certificates(ours);
-    kit.port = free_port();
+    kit.tcp = true;
     nbdkit_start(&kit, "--tls=off file %s", disk);
     expect_refused(x509_spec("localhost", ours), "negotiation: ");
     nbdkit_kill(&kit);
-    kit.port = 0;
+    kit.tcp = false;
     remove_dir(ours);
 }
 
