@@ -55,6 +55,9 @@ void pcr_count_failure(PagecacheReader *r, const char *why, bool timeout)
 
     r->errors++;
     r->timeouts += timeout;
+    if (pcr_stopping(r)) {
+        return;     /* the reason for that counts */
+    }
     pcr_set_error(r, why);
     if (++r->failures >= r->config.max_failures) {
         last = g_strdup_printf("%u reads failed in a row, the last one: %s",
