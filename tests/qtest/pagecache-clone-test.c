@@ -7,7 +7,7 @@
  *
  * Which those are, which are not, and that nothing of them is read through the
  * host's page cache.  Files that hang are on a FUSE mount
- * (tests/tools/fusefile.c, whose program QTEST_FUSEFILE names).
+ * (tests/tools/fusefile.c, whose program PAGECACHE_FUSEFILE names).
  */
 
 #include "qemu/osdep.h"
@@ -16,7 +16,7 @@
 #include "qobject/qlist.h"
 #include "pagecache-test-lib.h"
 
-#define FUSEFILE getenv("QTEST_FUSEFILE")
+#define FUSEFILE getenv("PAGECACHE_FUSEFILE")
 #include "../unit/test-pagecache-hosts.h"
 
 #define DEVICE  " -device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5 "
@@ -131,6 +131,20 @@ static void test_chain(void)
     pct_free(t);
 }
 
+/* An image whose data are in the test's disk; g_free() the name */
+static char *new_data_file(PcTest *t)
+{
+    char *image = pct_path(t, "image.qcow2");
+
+    g_assert_true(qemu_img("create -f qcow2 -o data_file=%s,data_file_raw=on,"
+                           "preallocation=metadata %s %u", t->disk, image,
+                           (unsigned)DISK_SIZE));
+    /* which has emptied it */
+    g_assert_true(g_file_set_contents(t->disk, (char *)t->disk_data, DISK_SIZE,
+                                      NULL));
+    return image;
+}
+
 static void test_data_file(void)
 {
     PcTest *t = clone_new();
@@ -139,13 +153,7 @@ static void test_data_file(void)
     if (!t) {
         return;
     }
-    image = pct_path(t, "image.qcow2");
-    g_assert_true(qemu_img("create -f qcow2 -o data_file=%s,data_file_raw=on,"
-                           "preallocation=metadata %s %u", t->disk, image,
-                           (unsigned)DISK_SIZE));
-    /* which has emptied it */
-    g_assert_true(g_file_set_contents(t->disk, (char *)t->disk_data, DISK_SIZE,
-                                      NULL));
+    image = new_data_file(t);
     args = g_strdup_printf(
         "-blockdev file,node-name=own-data,filename=%s "
         "-blockdev file,node-name=own-file,filename=%s "
@@ -289,7 +297,7 @@ static PcTest *hang_new(Host *host, const char *more)
     PcTest *t;
 
     if (!FUSEFILE) {
-        g_test_skip("QTEST_FUSEFILE is not set (tests/tools/build-fusefile)");
+        g_test_skip("PAGECACHE_FUSEFILE is not set (tests/tools/build-fusefile)");
         return NULL;
     }
     t = clone_new();
@@ -372,6 +380,90 @@ static void test_hangs_read(void)
     hang_free(t, &host);
 }
 
+/* --- what comes late --- */
+
+/* The guest, which runs on at the source, overwrites all of its disk in place */
+static void rewrite_disk(PcTest *t)
+{
+    size_t i;
+    int fd;
+
+    for (i = 0; i < DISK_SIZE; i++) {
+        t->disk_data[i] ^= 0xff;
+    }
+    fd = open(t->disk, O_WRONLY | O_CLOEXEC);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pwrite(fd, t->disk_data, DISK_SIZE, 0), ==, DISK_SIZE);
+    g_assert_cmpint(fsync(fd), ==, 0);
+    close(fd);
+}
+
+/*
+ * An image's data file is on storage where each host has a page cache.  Reads
+ * of the destination's clone are under way when the guest overwrites its disk,
+ * and come after it has gone on there: it must read what it wrote.
+ */
+static void test_late(void)
+{
+    static const char chain[] =
+        "-blockdev file,node-name=own-data,filename=%s "
+        "-blockdev file,node-name=own-file,filename=%s "
+        "-blockdev qcow2,node-name=own-top,file=own-file,data-file=own-data "
+        "-device virtio-blk-pci,id=blk0,drive=own-top,addr=0x5 ";
+    PcTest *t;
+    g_autofree char *image = NULL, *mount = NULL, *src = NULL, *dst = NULL;
+    g_autofree char *content = NULL;
+    Host host = {};
+    gsize len;
+
+    if (!FUSEFILE) {
+        g_test_skip("PAGECACHE_FUSEFILE is not set "
+                    "(tests/tools/build-fusefile)");
+        return;
+    }
+    t = clone_new();
+    if (!t) {
+        return;
+    }
+    mount = pct_path(t, "mount");
+    g_assert_cmpint(g_mkdir(mount, 0700), ==, 0);
+    image = new_data_file(t);
+    if (!host_mount(&host, t->disk, mount, NULL)) {
+        g_assert_cmpint(g_rmdir(mount), ==, 0);
+        pct_free(t);
+        return;
+    }
+    src = g_strdup_printf(chain, t->disk, image);
+    dst = g_strdup_printf(chain, host.disk, image);
+    pct_start_src(t, src);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    /* the clone is open */
+    pct_hint_cache_part(t, 0, 16);
+    pct_wait_figure(t->src, "proven-pages", 16);
+
+    host_command(&host, "read late 3600000");
+    pct_hint_cache_part(t, 16, CACHE_PAGES - 16);
+    host_wait_held(&host, "read", true);
+    rewrite_disk(t);
+    pct_full_speed(t);
+    pct_wait_complete(t);
+    g_assert_cmpuint(host_count(&host, "read", "held"), >, 0);
+    pct_check_memory(t, t->dst);
+    /* its own node takes over here, and empties the cache as far as it can */
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'cont' }");
+
+    host_command(&host, "read now");
+    host_wait_held(&host, "read", false);
+    /* as the guest's own node reads it, through this host's page cache */
+    g_assert_true(g_file_get_contents(host.disk, &content, &len, NULL));
+    g_assert_cmpuint(len, ==, DISK_SIZE);
+    g_assert_cmpint(memcmp(content, t->disk_data, DISK_SIZE), ==, 0);
+    hang_free(t, &host);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -390,5 +482,6 @@ int main(int argc, char **argv)
     qtest_add_data_func("/pagecache/clone/hangs/first-read", "read hang",
                         test_hangs_open);
     qtest_add_func("/pagecache/clone/hangs/read", test_hangs_read);
+    qtest_add_func("/pagecache/clone/late", test_late);
     return g_test_run();
 }

@@ -401,6 +401,81 @@ static void test_hangs(void)
     pct_relay_stop(&relay);
 }
 
+/* The content of the guest's disk as its own node at the destination reads it */
+static char *read_own_node(PcTest *t)
+{
+    g_autofree char *path = pct_path(t, "export.sock");
+    g_autofree char *copy = pct_path(t, "copy");
+    g_autofree char *command = NULL;
+    char *content;
+    int status;
+    gsize len;
+
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'nbd-server-start',"
+                             "  'arguments': { 'addr': { 'type': 'unix',"
+                             "    'data': { 'path': %s } } } }", path);
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'block-export-add',"
+                             "  'arguments': { 'type': 'nbd', 'id': 'own',"
+                             "    'node-name': 'disk0', 'name': 'own' } }");
+    command = g_strdup_printf("%s convert -f raw -O raw "
+                              "nbd+unix:///own?socket=%s %s",
+                              getenv("QTEST_QEMU_IMG"), path, copy);
+    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, &status,
+                                            NULL));
+    g_assert_cmpint(status, ==, 0);
+    g_assert_true(g_file_get_contents(copy, &content, &len, NULL));
+    g_assert_cmpuint(len, ==, DISK_SIZE);
+    return content;
+}
+
+/*
+ * Reads are under way when the guest, at the source, overwrites its disk, and
+ * their answers come when it has gone on at the destination: it reads what it
+ * wrote.
+ */
+static void test_late(void)
+{
+    PcTest *t = have_qemu_img() ? new_with_nbdkit("", "", true) : NULL;
+    g_autofree char *src = NULL, *disk = NULL, *dst = NULL, *content = NULL;
+    PctRelay relay;
+    size_t i;
+    int fd;
+
+    if (!have_qemu_img()) {
+        g_test_skip("QTEST_QEMU_IMG not set or qemu-img missing");
+    }
+    if (!t) {
+        return;
+    }
+    pct_relay_start(&relay, kit.port);
+    src = tcp_args(kit.port);
+    disk = tcp_args(relay.port);
+    dst = g_strconcat(disk, DEADLINE "600000", NULL);
+    pct_start_src(t, src);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_hint_cache_part(t, 0, 16);
+    pct_wait_figure(t->src, "proven-pages", 16);
+    pct_relay_hang(&relay, 1);
+    pct_hint_cache_part(t, 16, CACHE_PAGES - 16);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES - 16);
+    for (i = 0; i < DISK_SIZE; i++) {
+        t->disk_data[i] ^= 0xff;
+    }
+    /* in place: the server has the file open */
+    fd = open(t->disk, O_WRONLY);
+    g_assert_cmpint(pwrite(fd, t->disk_data, DISK_SIZE, 0), ==, DISK_SIZE);
+    close(fd);
+    pct_finish(t);
+    pct_relay_hang(&relay, PCT_RELAY_NEVER);
+    content = read_own_node(t);
+    g_assert_cmpint(memcmp(content, t->disk_data, DISK_SIZE), ==, 0);
+    free_with_nbdkit(t);
+    pct_relay_stop(&relay);
+}
+
 /* Mute, and the migration is cancelled, or the destination quits. */
 static void test_mute_ends(const void *quit)
 {
@@ -450,6 +525,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/nbd/two-clients", test_two_clients);
     qtest_add_func("/pagecache/nbd/limit", test_limit);
     qtest_add_func("/pagecache/nbd/hangs", test_hangs);
+    qtest_add_func("/pagecache/nbd/late", test_late);
     qtest_add_data_func("/pagecache/nbd/mute/cancel", NULL, test_mute_ends);
     qtest_add_data_func("/pagecache/nbd/mute/quit", "quit", test_mute_ends);
     qtest_add_func("/pagecache/nbd/tls/psk", test_psk);
