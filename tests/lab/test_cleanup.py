@@ -36,8 +36,8 @@ def victim():
     stage('start')
     with Lab('cleanup') as lab:
         stage('network')
-        lun = lab.lun(size=64 << 20)
-        machine = lab.machine(kernel.get('6.1'), [lun], ram=256,
+        luns = [lab.lun(size=64 << 20), lab.file_lun(size=64 << 20)]
+        machine = lab.machine(kernel.get('6.1'), luns, ram=256,
                               with_driver=False, device=None)
         vm = lab.vm('src', machine)
         other = lab.vm('dst', machine, incoming=True, paused=True)

@@ -138,7 +138,7 @@ class Bench(guest_map.Bench):
                 path = member
             else:
                 path = image(self.directory, name, fs)
-            lun = guest_map.FileLun(path)
+            lun = guest_map.MemoryLun(path)
             self.luns.append(lun)
             self.stack.callback(lun.file.close)
 

@@ -46,9 +46,10 @@ ODD = 96                                # MiB of the disk for odd files
 Run = collections.namedtuple('Run', 'disk sector block page pages')
 
 
-class FileLun:
+class MemoryLun:
     """A disk that is a file in our memory, in place of a LUN."""
-    target = types.SimpleNamespace(chap=None)
+    target = None
+    direct = True
 
     def __init__(self, image):
         self.file = MemoryFile(image)
@@ -56,6 +57,9 @@ class FileLun:
 
     def options(self, _initiator):
         return {'driver': 'file', 'filename': self.path}
+
+    def release(self, host):
+        pass
 
 
 class Map:
@@ -121,7 +125,7 @@ class Bench:
         self.disks = [disk.get(FILES, 'ext4', not swap),
                       disk.get(FILES, 'xfs', swap)]
         images = [d.image for d in self.disks] + [odd_image(self.directory)]
-        self.luns = [FileLun(image) for image in images]
+        self.luns = [MemoryLun(image) for image in images]
         for lun in self.luns:
             stack.callback(lun.file.close)
         self.initrd = os.path.join(self.directory, 'initrd')

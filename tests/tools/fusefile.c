@@ -17,8 +17,8 @@
  *   --drop-cache      an open empties the page cache (default: it is kept)
  *   --name=NAME       the file's name in the mount
  *   --command=LINE    as if written to 'control', before the mount; repeatable
- *   --async-dio       libaio's O_DIRECT requests don't wait in io_submit(); then
- *                     who waits for an O_DIRECT read can't be killed either
+ *   --async-dio       libaio does not wait in io_submit() with O_DIRECT; but
+ *                     then who waits for such a read cannot be killed
  *   --here            mount in the mount namespace we are in
  *
  * Without --here the mount is in a namespace of our own, where others reach

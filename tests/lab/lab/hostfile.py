@@ -66,19 +66,23 @@ class HostFile:
 
     def command(self, line):
         """Change how it answers: 'read late 500'."""
-        with open(self._control, 'wb', buffering=0) as control:
-            try:
+        try:
+            with open(self._control, 'wb', buffering=0) as control:
                 control.write(line.encode())
-            except OSError as error:
-                raise LabError(f"fusefile: '{line}': {error.strerror}")
+        except OSError as error:
+            raise LabError(f"fusefile: '{line}': {error.strerror}")
 
     def state(self, op):
         """What came until now: {'came': n, 'direct': n, 'held': n}"""
-        with open(self._control) as control:
-            for line in control:
-                if line.split()[0] == op:
-                    return {k: int(v)
-                            for k, v in re.findall(r'(\w+)=(\d+)', line)}
+        try:
+            with open(self._control) as control:
+                text = control.read()
+        except OSError as error:
+            raise LabError(f'fusefile: {error.strerror}')
+        for line in text.splitlines():
+            if line.split()[0] == op:
+                return {k: int(v)
+                        for k, v in re.findall(r'(\w+)=(\d+)', line)}
         raise LabError(f"fusefile knows no '{op}'")
 
     def wait_held(self, op, count=1, timeout=30):

@@ -22,6 +22,7 @@ import shutil
 import tempfile
 
 from . import guest
+from .filelun import FileLun
 from .files import MemoryFile
 from .net import Network
 from .paths import LAB_BUILD, LabError
@@ -44,6 +45,7 @@ class Lab:
         self.lun_directory = lun_directory
         self.logdir = os.path.join(LAB_BUILD, 'log', name)
         self.vms = []
+        self.file_luns = []
         self._stack = contextlib.ExitStack()
         self._numbers = {}
 
@@ -85,6 +87,8 @@ class Lab:
         """Take everything down; may be called again."""
         atexit.unregister(self.close)
         with undisturbed():
+            for lun in self.file_luns:
+                lun.close()
             while self.vms:
                 self.vms.pop().close()
             self._stack.close()
@@ -95,6 +99,18 @@ class Lab:
         self._stack.callback(file.close)
         lun = self.target.add(file.path)
         lun.file = file
+        return lun
+
+    def file_lun(self, source=None, size=0, **options):
+        """The same as a file that each host has on a mount of its own."""
+        file = MemoryFile(source, size, self.lun_directory)
+        self._stack.callback(file.close)
+        number = self._numbers['files'] = self._numbers.get('files', 0) + 1
+        lun = FileLun([self.hosts[x] for x in self.compute], file,
+                      os.path.join(self.rundir, f'file{number}'),
+                      self._log(f'file{number}.log'), **options)
+        self.file_luns.append(lun)
+        self._stack.callback(lun.close)
         return lun
 
     def at_end(self, function):
@@ -110,7 +126,11 @@ class Lab:
 
     def discard(self, lun):
         """Take back a LUN that nobody uses any more, and its memory."""
-        self.target.withdraw(lun)
+        if isinstance(lun, FileLun):
+            lun.close()
+            self.file_luns.remove(lun)
+        else:
+            self.target.withdraw(lun)
         lun.file.close()
 
     def machine(self, kernel, luns, lists=(), with_driver=True, programs=(),

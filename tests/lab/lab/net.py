@@ -5,7 +5,8 @@ The hosts and wires of the lab.
 
 Hosts are network namespaces without a name, each held by a process that
 ends with us: nothing is left to clean up, and any number of labs can run
-side by side with the same addresses.  A namespace of its own is the switch:
+side by side with the same addresses.  Mounts are a host's own, too.  A
+namespace of its own is the switch:
 
     src --lan--.                 .--san-- src
     dst --lan--+ brlan     brsan +--san-- dst
@@ -13,9 +14,10 @@ side by side with the same addresses.  A namespace of its own is the switch:
 
 Both ends of each cable are shaped (tbf), so that every port is a
 full-duplex card of that speed.  Shell in a host, while it runs:
-nsenter -t PID -n (Host.pid).
+nsenter -t PID -n -m (Host.pid).
 """
 
+import os
 import subprocess
 import threading
 import time
@@ -25,29 +27,31 @@ from .procs import Child
 
 
 class Host:
-    """One network namespace."""
+    """One network namespace, with a mount namespace."""
 
     def __init__(self, name, log):
         self.name = name
         self.lan = self.san = None          # addresses
         self.child = Child(
-            ['unshare', '--net', '--', 'sh', '-c',
+            ['unshare', '--net', '--mount', '--propagation', 'private', '--',
+             'sh', '-c',
              'ip link set lo up && echo up && read -r _'],
             log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if self.child.popen.stdout.readline() != b'up\n':
             self.child.kill()
-            raise LabError('no network namespace to be had (are you root?): '
+            raise LabError('no namespaces to be had (are you root?): '
                            + self.child.last_words())
 
     @property
     def pid(self):
-        """A process in the namespace, for nsenter and ip link."""
+        """A process in the namespaces, for nsenter and ip link."""
         return self.child.pid
 
     @property
     def enter(self):
         """Words to put before a command to run it on this host."""
-        return ['nsenter', '-t', str(self.pid), '-n', '--']
+        return ['nsenter', '-t', str(self.pid), '-n', '-m',
+                f'--wd={os.getcwd()}', '--']
 
     def run(self, *argv, stdin=None, timeout=60):
         """Run a command on this host; its standard output."""

@@ -13,6 +13,8 @@ PORT = 3260
 
 class Lun:
     """One LUN: where it is, and the file behind it."""
+    direct = True                       # -blockdev cache.direct
+    mounts = {}                         # see filelun.FileLun
 
     def __init__(self, target, number, path):
         self.target = target
@@ -32,6 +34,9 @@ class Lun:
             options['user'] = self.target.chap[0]
             options['password-secret'] = 'chap'
         return options
+
+    def release(self, host):
+        """See filelun.FileLun."""
 
     def url(self):
         user = '%'.join(self.target.chap) + '@' if self.target.chap else ''

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import typing
@@ -50,15 +51,27 @@ def need_qemu(qemu=paths.QEMU, faults=True):
                        'virtio-pagecache-pci')
 
 
+def has_io_uring(qemu):
+    """Whether it was built with it and the kernel lets it."""
+    done = subprocess.run(
+        [qemu, '-nodefaults', '-machine', 'none', '-display', 'none', '-S',
+         '-blockdev', f'driver=file,filename={qemu},read-only=on,'
+         'aio=io_uring,node-name=x', '-monitor', 'stdio'],
+        input='quit\n', text=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+    return done.returncode == 0
+
+
 @dataclasses.dataclass
 class Machine:
     """
     What the virtual machine is made of, the same on both sides.
 
-    luns: target.Lun objects, one disk each.  bus: 'virtio-blk' or
-    'virtio-scsi'.  device: options of virtio-pagecache-pci, or None for a
-    machine without it.  prealloc: QEMU touches all RAM when it starts.
-    extra: more words for the command line.  append: for the kernel's.
+    luns: target.Lun or filelun.FileLun objects, one disk each.  bus:
+    'virtio-blk' or 'virtio-scsi'.  device: options of virtio-pagecache-pci,
+    or None for a machine without it.  prealloc: QEMU touches all RAM when it
+    starts.  extra: more words for the command line.  append: for the
+    kernel's.
     """
     kernel: object
     initrd: str
@@ -108,9 +121,9 @@ class Machine:
             '-device', 'pcie-root-port,id=port0,chassis=1,addr=0x1c',
             '-device', 'pcie-root-port,id=port1,chassis=2,addr=0x1d',
         ]
-        if any(lun.target.chap for lun in self.luns):
-            secret = next(lun.target.chap[1] for lun in self.luns
-                          if lun.target.chap)
+        secret = next((lun.target.chap[1] for lun in self.luns
+                       if lun.target and lun.target.chap), None)
+        if secret:
             words += ['-object', f'secret,id=chap,data={secret}']
         if self.bus == 'virtio-scsi':
             words += ['-device', 'virtio-scsi-pci,id=scsi0,addr=3']
@@ -121,7 +134,7 @@ class Machine:
         return words + list(self.extra)
 
     def _disk(self, index, lun, name):
-        cache = {'direct': True}
+        cache = {'direct': lun.direct}
         file = dict(lun.options(name), cache=cache)
         file['node-name'] = f'file{index}'
         raw = {'driver': 'raw', 'node-name': f'disk{index}',
@@ -241,9 +254,16 @@ class VM:
                            f'{self.child.last_words()}')
         self.close()
 
+    def kill(self):
+        """SIGKILL, also while its disks do not answer."""
+        self.child.signal(signal.SIGKILL)
+        for lun in self.machine.luns:
+            lun.release(self.host)
+        self.child.kill()
+
     def close(self):
         """End it at once."""
-        self.child.kill()
+        self.kill()
         for part in (self.qmp, self.shell):
             if part is not None:
                 part.close()
