@@ -117,6 +117,16 @@ def checksum(vm, timeout=300):
                  vm.disk_bytes_read() - before, text)
 
 
+def from_disk(vm, timeout=300):
+    """
+    The guest drops its caches and compares all listed files with their
+    digests: what a migration left in its RAM no longer hides what it reads
+    from its disk, and what the host's cache has in the disk's place.
+    """
+    vm.sh('sync; echo 3 >/proc/sys/vm/drop_caches', timeout)
+    return checksum(vm, timeout)
+
+
 @dataclasses.dataclass
 class Outcome:
     """One migration, measured."""
