@@ -6,7 +6,8 @@ Faults: how each is done and undone, and how one knows that it was real.
 A fault is a generator: it does its thing and yields the milliseconds that
 it lasts; then it is continued, undoes its thing, and returns either True or
 False (it has fired) or a function that tells so of the migration's outcome.
-Whatever happens it is continued, so that the lab is whole afterwards.
+Whatever happens it is continued, so that the lab is whole afterwards.  Those
+in LASTING are continued when the guest has run at the destination for a while.
 """
 
 import time
@@ -15,11 +16,13 @@ from lab.paths import LabError
 from lab.qmp import QMPError, QMPLost
 from lab.target import PORT
 
+from .plan import DEADLY
+
 #: QEMU's object for faults on purpose
 PATH = '/pagecache-faults'
 
-#: a fault that ends the migration
-DEADLY = ('cancel', 'kill-destination', 'break-channel')
+#: faults that go on when the migration has ended
+LASTING = ('late-reads', 'hang-reads')
 
 
 def cancel(move, _plan):
@@ -29,7 +32,7 @@ def cancel(move, _plan):
 
 
 def kill_destination(move, _plan):
-    move.destination.child.kill()
+    move.destination.kill()
     yield 0
     return lambda outcome: outcome.status == 'failed'
 
@@ -129,6 +132,27 @@ def break_sessions(move, _plan):
     return begun and bool(cut.strip())
 
 
+def _slow_reads(move, number, command):
+    """How the destination's mount of a disk answers reads from now on."""
+    mount = move.guest.luns[number].mounts[move.destination.host.name]
+    before = mount.state('read')['came']
+    mount.command(command)
+    yield 0                             # until the migration has ended
+    came = mount.state('read')['came'] - before
+    yield 0                             # until the guest has run
+    mount.command('read now')
+    return came > 0
+
+
+def late_reads(move, plan):
+    """What is read comes later, as it was when it was asked for."""
+    return _slow_reads(move, plan['disk'], f"read late {plan['late_ms']}")
+
+
+def hang_reads(move, plan):
+    return _slow_reads(move, plan['disk'], 'read hang')
+
+
 def rewrite_disk(move, plan):
     """Other bytes behind the back of the guest, in a file that it caches."""
     begun = move.in_progress()
@@ -191,11 +215,13 @@ class Fault:
         self.name = plan['name']
         self.work = self.until = None
         self.begun = self.ended = False
+        self.lasts = self.name in LASTING
         self.result = False
 
     def due(self, move, ms, proven, expected):
         when = self.plan['when']
-        if self.begun or not (move.in_progress() or self.name in DEADLY):
+        if self.begun or not (move.in_progress() or self.name in DEADLY
+                              or when == {'ms': -1}):
             return False
         if 'ms' in when:
             return ms >= when['ms']
@@ -219,9 +245,17 @@ class Fault:
             # it came too late: QEMU has ended, or refused
             self.ended = True
 
+    def migration_ended(self):
+        """The time of those that last begins; the others' is over."""
+        if not self.lasts:
+            self.end()
+        elif self.begun and not self.ended:
+            self._go_on()
+
     def step(self):
         """End it when its time is over."""
-        if self.begun and not self.ended and time.monotonic() >= self.until:
+        if self.begun and not self.ended and not self.lasts \
+                and time.monotonic() >= self.until:
             self.end()
 
     def end(self):

@@ -13,7 +13,8 @@ from lab.paths import LabError
 from lab.procs import wait_until
 from lab.qmp import QMPError, QMPLost
 
-from .faults import DEADLY, Fault, Injected
+from .faults import Fault, Injected
+from .plan import DEADLY
 
 BEFORE = ('none', 'setup', 'wait-unplug')
 #: seconds after which both ends are made easy, and after which it is stuck
@@ -29,6 +30,7 @@ class Outcome:
     disks: list = dataclasses.field(default_factory=list)
     theirs: dict = dataclasses.field(default_factory=dict)
     different: typing.Optional[list] = None
+    arrived: bool = False           # the guest is at the destination
     hurried: bool = False
     seconds: float = 0
     #: seconds of each step, for the log
@@ -81,7 +83,7 @@ class Move:
         machine = dataclasses.replace(self.guest.machine, extra=extra)
         host = 'dst' if self.source.host.name == 'src' else 'src'
         self.destination = self.lab.vm(host, machine, incoming=True,
-                                       paused=True)
+                                       paused=self.plan['paused'])
 
     def run(self):
         plan = self.plan
@@ -103,12 +105,15 @@ class Move:
         for seconds, what in plan['during']:
             self.guest.later(seconds, what)
         clock.step('prepare')
+        for fault in self.faults:
+            if fault.due(self, -1, 0, self.expected):
+                fault.begin(self)
         migration.start()
         try:
             self._watch()
         finally:
             for fault in self.faults:
-                fault.end()
+                fault.migration_ended()
         for injected in self.injected:
             injected.end()
         clock.step('migrate')
@@ -172,11 +177,13 @@ class Move:
         if outcome.status == 'completed' and alive:
             wait_until(lambda: self.destination.status() != 'inmigrate', 60,
                        'the destination has it all')
-            if self.destination.status() == 'running':
-                raise LabError('the destination runs: expected it to wait')
+            outcome.arrived = True
             if self.sabotage:
                 self.sabotage(self)
-            outcome.different = ram.compare(self.source, self.destination)
+            if self.plan['paused']:
+                if self.destination.status() == 'running':
+                    raise LabError('the destination runs: expected it to wait')
+                outcome.different = ram.compare(self.source, self.destination)
         elif outcome.status == 'completed' and not any(
                 f.begun and f.name in DEADLY for f in self.faults):
             raise LabError('the migration has completed and the destination '
@@ -184,11 +191,14 @@ class Move:
 
     def settle(self):
         """Let the guest live on where it belongs."""
-        if self.outcome.different is not None:
-            self.destination.cmd('cont', 60)
+        if self.outcome.arrived:
+            # a guest that was paused at the source is so here
+            if self.destination.status() != 'running':
+                self.destination.cmd('cont', 60)
             self.lab.drop(self.source)
             self.guest.moved(self.destination)
             return
+        self.end_faults()
         self.lab.drop(self.destination)
         wait_until(self._source_goes_on, 60,
                    'the guest runs on at the source')
@@ -202,6 +212,13 @@ class Move:
         if status in ('postmigrate', 'paused', 'io-error'):
             self.source.cmd('cont', 60)
         return False
+
+    def end_faults(self):
+        """End those that last, after their time with the guest."""
+        for fault in self.faults:
+            if fault.begun and not fault.ended and self.outcome.arrived:
+                time.sleep(fault.plan['after_ms'] / 1000)
+            fault.end()
 
     def expected_to_fail(self):
         return any(f.begun and f.name in DEADLY for f in self.faults)

@@ -29,6 +29,27 @@ def fresh(seed, number):
     return number == 1 or _dice(seed, number, 'fresh').random() < 1 / LIFE
 
 
+#: what a disk of the guest is: an iSCSI LUN, or a file that both hosts have
+#: on a mount with a page cache of its own; then how QEMU opens it
+STORAGE = {'iscsi': 5, 'writeback threads': 3, 'writeback io_uring': 1,
+           'none threads': 1, 'none native': 1, 'none io_uring': 1}
+DISKS, WRITERS = 5, (1, 2)      # ext4, XFS
+
+
+def _storage(dice):
+    """
+    A word or two for each disk.  There is always one of each kind, and one of
+    the writers' disks is a file that the host may have old blocks of.
+    """
+    found = [_weighted(dice, STORAGE) for _ in range(DISKS)]
+    # ext4 writes in place more often
+    number = _weighted(dice, dict(zip(WRITERS, (2, 1))))
+    found[number] = 'writeback threads'
+    if 'iscsi' not in found:
+        found[dice.choice([x for x in range(DISKS) if x != number])] = 'iscsi'
+    return found
+
+
 def guest(seed, number):
     """What the guest is that migration number so and so moves."""
     while not fresh(seed, number):
@@ -43,6 +64,7 @@ def guest(seed, number):
         'partition': dice.random() < 0.3,
         # bytes, of the writers' ext4: pages of one block or of four
         'block': _weighted(dice, {4096: 3, 1024: 1}),
+        'storage': _storage(_dice(seed, number, 'storage')),
     }
 
 
@@ -96,9 +118,13 @@ def _trigger(dice):
     return {'proven': round(dice.choice([0.0, dice.random() * 0.9]), 2)}
 
 
-def _fault(dice, skip):
+#: faults that end a migration, and their weights
+DEADLY = {'cancel': 3, 'kill-destination': 2, 'break-channel': 2}
+
+
+def _fault(dice, skip, deadly):
     name = _weighted(dice, {
-        'cancel': 3, 'kill-destination': 2, 'break-channel': 2,
+        **(DEADLY if deadly else {}),
         'unplug-channel': 2, 'stall-channel': 2, 'reshape-channel': 3,
         'unplug-storage': 3, 'stall-storage': 2, 'reshape-storage': 3,
         'hang-target': 4, 'kill-target': 3, 'break-sessions': 3,
@@ -160,6 +186,29 @@ def _injected(dice):
     return found
 
 
+def _reads(dice, skip, storage):
+    """
+    Reads of a disk that come late at the destination, until the guest has run
+    there for so many milliseconds.
+    """
+    files = [x for x in range(DISKS) if storage[x] != 'iscsi']
+    if dice.random() >= 0.4 or not files:
+        return []
+    # what nobody writes to cannot become old
+    written = [x for x in files if x in WRITERS]
+    if written and dice.random() < 0.8:
+        files = written
+    plan = {'name': _weighted(dice, {'late-reads': 1, 'hang-reads': 1}),
+            'when': _trigger(dice), 'after_ms': dice.choice([0, 500, 2000]),
+            'disk': dice.choice(files)}
+    if not skip or dice.random() < 0.7:
+        # before the start: the disk may be read within milliseconds
+        plan['when'] = {'ms': -1}
+    if plan['name'] == 'late-reads':
+        plan['late_ms'] = dice.choice([5, 50, 500, 5000])
+    return [plan]
+
+
 def _during(dice):
     """[seconds after the start, what the guest does then]"""
     found = []
@@ -174,11 +223,16 @@ def migration(seed, number, forced=()):
     """The plan of one migration; forced: (key, value) to replace choices."""
     dice = _dice(seed, number, 'migration')
     skip = dice.random() < 0.88
+    # RAM is compared while the guest waits.  In every second one it runs at
+    # once: that is when what is in flight meets it.  Should the destination
+    # die then, nobody would have the guest.
+    paused = number % 2 == 1
     plan = {
         'number': number,
         'fresh': fresh(seed, number),
         'guest': guest(seed, number),
         'skip': skip,
+        'paused': paused,
         'lan': _weighted(dice, {0.5: 1, 1: 2, 2.5: 6, 5: 3, 10: 2}),
         'san': _weighted(dice, {1: 1, 2.5: 3, 5: 2, 10: 6}),
         **_channel(dice),
@@ -187,11 +241,11 @@ def migration(seed, number, forced=()):
         'before': _weighted(dice, {'': 16, 'drop-caches': 1, 'squeeze': 1}),
         'during': _during(dice),
         'faults': [],
-        'drop': dice.random() < 0.25,
-        'static': dice.random() < 0.1,
     }
     for _ in range(_weighted(dice, {0: 10, 1: 8, 2: 2})):
-        plan['faults'].append(_fault(dice, skip))
+        plan['faults'].append(_fault(dice, skip, paused))
+    plan['faults'] += _reads(_dice(seed, number, 'reads'), skip,
+                             plan['guest']['storage'])
     plan['injected'] = _injected(_dice(seed, number, 'injected')) \
         if skip else {}
     for key, value in forced:

@@ -49,6 +49,8 @@ class Books:
         plan, outcome = move.plan, move.outcome
         kinds = [plan['guest']['fs'], plan['guest']['bus'],
                  'kernel ' + plan['guest']['kernel'],
+                 *(f'disk {x}' for x in set(plan['guest']['storage'])),
+                 'waits' if plan['paused'] else 'runs at once',
                  'skip' if plan['skip'] else 'plain',
                  f"multifd {plan['compression']}" if plan['channels'] > 1
                  else 'one channel']
@@ -62,6 +64,7 @@ class Books:
             self.counts['wrong_pages'] += len(outcome.different)
             self.counts['wrong_pages_plain'] += \
                 0 if plan['skip'] else len(outcome.different)
+        if outcome.arrived:
             self.counts['refilled_bytes'] += outcome.refilled
         else:
             self.counts['refilled_bytes_not_completed'] += outcome.refilled
@@ -95,6 +98,7 @@ class Books:
             'failed': counts['failed'],
             'plain': counts['plain'],
             'compared': counts['compared'],
+            'disks_checked': counts['disks_checked'],
             'wrong_pages': counts['wrong_pages'],
             'wrong_pages_plain': counts['wrong_pages_plain'],
             'guest_errors': counts['guest_errors'],
@@ -187,29 +191,15 @@ class Torture:
             move.sabotage = self.sabotage
             self.guest.rate(plan['rate'])
             move.run()
-            self.books.add(move)
-            self._told(move)
-            start = time.monotonic()
-            if move.outcome.different:
-                self._evidence(lab, move)
-                self._trouble(plan, f'{len(move.outcome.different)} pages '
-                              'differ')
+            try:
+                good = self._settle(lab, move)
+            finally:
+                move.end_faults()
+                self.books.add(move)
+                self._told(move)
+            if not good:
                 self._end_broken(lab)
-                return False
-            if move.outcome.status != 'completed' \
-                    and not move.expected_to_fail():
-                raise LabError(f"the migration ended as "
-                               f"'{move.outcome.status}' without a reason: "
-                               f"{move.outcome.info.get('error-desc')}")
-            lab.network.shape(10, 10)
-            self.guest.bait.restore()
-            move.settle()
-            if self.disturb:
-                self.disturb(move)
-            self._after(plan)
-            self.say(f'checked {plan["number"]}: '
-                     f'{time.monotonic() - start:.2f} s')
-            return True
+            return good
         except WrongBytes as error:
             self.books.counts['guest_errors'] += 1
             self._trouble(plan, f'the guest: {error}\n{self._asked()}')
@@ -230,10 +220,37 @@ class Torture:
         if plan['before'] != 'drop-caches' and self.guest.warm() < WARM:
             self.guest.fill()
 
-    def _after(self, plan):
-        self.figures = self.guest.check(plan['drop'])
-        if plan['static']:
-            self.guest.check_static(plan['drop'])
+    def _settle(self, lab, move):
+        """The verdict; the guest lives on where it belongs."""
+        plan, outcome = move.plan, move.outcome
+        start = time.monotonic()
+        if outcome.different:
+            self._evidence(lab, move)
+            self._trouble(plan, f'{len(outcome.different)} pages differ')
+            return False
+        if outcome.status != 'completed' and not move.expected_to_fail():
+            raise LabError(f"the migration ended as '{outcome.status}' "
+                           'without a reason: '
+                           f"{outcome.info.get('error-desc')}")
+        lab.network.shape(10, 10)
+        self.guest.bait.restore()
+        move.settle()
+        if self.disturb:
+            self.disturb(move)
+        self._check(move)
+        self.say(f'checked {plan["number"]}: '
+                 f'{time.monotonic() - start:.2f} s')
+        return True
+
+    def _check(self, move):
+        """What the guest has in its cache first, then what on its disks."""
+        # or they write over what they should find
+        self.guest.rate(0)
+        self.guest.check(meanwhile=move.end_faults)
+        if move.outcome.different is None:
+            self.guest.check_static()
+        self.figures = self.guest.check_disks()
+        self.books.counts['disks_checked'] += 1
         self.guest.check_log()
 
     def _told(self, move):
@@ -271,7 +288,7 @@ class Torture:
         if not lab.target.child.alive():
             lab.target.start()
         lab.target.resume()
-        for lun in list(lab.target.luns):
+        for lun in lab.target.luns + lab.file_luns:
             lab.discard(lun)
 
     def _asked(self):

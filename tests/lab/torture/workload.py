@@ -15,8 +15,8 @@ import re
 import subprocess
 
 from lab import disk, kernel, scenario
-from lab.paths import LabError, need_tool
-from lab.vm import TROUBLE
+from lab.paths import QEMU, LabError, need_tool
+from lab.vm import TROUBLE, has_io_uring
 
 MIB = 1 << 20
 PAGE = 4096
@@ -25,6 +25,7 @@ EXT4_MIB, XFS_MIB, SWAP_MIB, BAIT_MIB = 320, 384, 256, 48
 #: seconds for a check of all writers on a loaded machine
 CHECK = 300
 BAIT_MAGIC = b'bait of torture '
+BAIT_MOUNT, BAIT_LIST = '/w/bait', '/tmp/bait.list'
 
 #: (directory, files, MiB each); each is a process
 WRITERS = (('/w/ext4/a', 6, 3), ('/w/ext4/b', 4, 4),
@@ -111,9 +112,10 @@ class Guest:
         self.squeeze = (ram - cache) * 2 // 3
         image = disk.get(cache, plan['fs'], plan['partition'])
         self.image = image
-        self.luns = [lab.lun(image.image)]
+        self.luns = []
+        self._disk(image.image)
         for size in (EXT4_MIB, XFS_MIB, SWAP_MIB, BAIT_MIB * 5 // 4 + 16):
-            self.luns.append(lab.lun(size=size * MIB))
+            self._disk(size=size * MIB)
         _mkfs('ext4', self.luns[1].path, '-b', str(plan['block']))
         _mkfs('xfs', self.luns[2].path)
         subprocess.run([need_tool('mkswap', 'util-linux'),
@@ -128,6 +130,17 @@ class Guest:
         self.vm = lab.vm(host, self.machine)
         self._start()
 
+    def _disk(self, *args, **options):
+        """The next disk, on the storage that the plan has for it."""
+        where, _, aio = self.plan['storage'][len(self.luns)].partition(' ')
+        if where == 'iscsi':
+            self.luns.append(self.lab.lun(*args, **options))
+            return
+        if aio == 'io_uring' and not has_io_uring(QEMU):
+            aio = 'threads'
+        self.luns.append(self.lab.file_lun(*args, direct=where == 'none',
+                                           aio=aio, **options))
+
     def _start(self):
         vm = self.vm
         vm.boot(240)
@@ -138,7 +151,8 @@ class Guest:
               f'mount -t ext4 -o noatime {names[0]} /w/ext4 && '
               f'mount -t xfs -o noatime {names[1]} /w/xfs && '
               f'swapon {names[2]} && '
-              f'mount -t ext4 -o ro,noload {names[3]} /w/bait', 60)
+              f'mount -t ext4 -o ro,noload {names[3]} {BAIT_MOUNT} && '
+              f'echo bait | labtool sum {BAIT_MOUNT} >{BAIT_LIST}', 60)
         for slot, (where, files, mib) in enumerate(WRITERS):
             self._background(f'torture write {CONTROL} {slot} {where} '
                              f'{slot} {files} {mib}', f'writer{slot}')
@@ -152,14 +166,18 @@ class Guest:
     def fill(self):
         """Read what the cache has lost."""
         self.sh(f'labtool fill {scenario.LIST} {scenario.MOUNT} && '
-                'cat /w/bait/bait >/dev/null', 300)
+                f'cat {BAIT_MOUNT}/bait >/dev/null', 300)
 
     def sh(self, command, timeout=60, check=True):
-        """A command in the guest; goes on if the disk made it stop."""
+        """A command in the guest."""
+        self.awake()
+        return self.vm.sh(command, timeout, check)
+
+    def awake(self):
+        """It goes on if a disk made it stop."""
         status = self.vm.status()
         if status in ('io-error', 'paused', 'postmigrate'):
             self.vm.cmd('cont', 60)
-        return self.vm.sh(command, timeout, check)
 
     def moved(self, vm):
         """The guest runs there now."""
@@ -183,10 +201,18 @@ class Guest:
         self.sh(f'(sleep {seconds}; {self.action(name)}) '
                 '>>/tmp/actions.log 2>&1 &')
 
-    def check(self, drop=False):
-        """Let all writers check all they have; their counters."""
-        text = self.sh(f'torture check {CONTROL} {"drop" if drop else ""}',
-                       CHECK, check=False)
+    def check(self, drop=False, meanwhile=None):
+        """
+        Let all writers check all they have; their counters.
+
+        meanwhile() is called when they have begun.
+        """
+        self.awake()
+        number = self.vm.shell.send(
+            f'torture check {CONTROL} {"drop" if drop else ""}')
+        if meanwhile:
+            meanwhile()
+        text = self.vm.shell.finish(number, CHECK, "the writers' check")[1]
         found = scenario.values(text.strip().splitlines()[-1])
         if found.get('workers') != len(WRITERS) + 1:
             raise WrongBytes(f'not all writers run: {text.strip()}; '
@@ -195,14 +221,21 @@ class Guest:
             raise WrongBytes(text.strip())
         return found
 
-    def check_static(self, drop=False):
+    def check_static(self):
         """Checksums of the files that are only read."""
-        if drop:
-            self.sh('sync; ' + ACTIONS['drop-caches'])
-        text = self.sh(f'labtool check {scenario.LIST} {scenario.MOUNT}',
-                       CHECK, check=False)
-        if scenario.values(text).get('bad') != 0:
-            raise WrongBytes(text.strip())
+        for files, where in ((scenario.LIST, scenario.MOUNT),
+                             (BAIT_LIST, BAIT_MOUNT)):
+            text = self.sh(f'labtool check {files} {where}', CHECK,
+                           check=False)
+            if scenario.values(text).get('bad') != 0:
+                raise WrongBytes(text.strip())
+
+    def check_disks(self):
+        """All of it, read anew from the disks; the writers' counters."""
+        self.sh('sync; ' + ACTIONS['drop-caches'], CHECK)
+        figures = self.check(drop=True)
+        self.check_static()
+        return figures
 
     def check_log(self):
         """The kernel's messages since the last time."""
