@@ -7,7 +7,8 @@
  * Usage:
  *   labtool sum DIR <NAMES       make a list: "XXH64 SIZE NAME" a line
  *   labtool fill LIST DIR        read the listed files into the page cache
- *   labtool resident LIST DIR    count the pages that are there (mincore)
+ *   labtool cached               count the pages of all files on block devices
+ *                                that are in the page cache (mincore)
  *   labtool check LIST DIR       read the listed files and compare digests
  *   labtool dirty MIB MIBPS      write to MIB of memory at that rate, for ever
  *
@@ -18,15 +19,21 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <mntent.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -198,30 +205,174 @@ static int do_fill(const struct list *list)
     return 0;
 }
 
-static int do_resident(const struct list *list)
+/* A file or device by number; those that were seen already, sorted not */
+struct seen {
+    uint64_t *ids;
+    size_t count;
+};
+
+static bool seen_before(struct seen *seen, uint64_t id)
 {
-    uint64_t resident = 0, pages = 0;
-
-    for (size_t i = 0; i < list->count; i++) {
-        const struct entry *entry = &list->entries[i];
-        size_t n = (entry->size + PAGE - 1) / PAGE;
-        unsigned char *vector = malloc(n);
-        int fd = open_file(entry->name);
-        void *map = mmap(NULL, entry->size, PROT_READ, MAP_SHARED, fd, 0);
-
-        if (!vector || map == MAP_FAILED ||
-            mincore(map, entry->size, vector)) {
-            fail("%s: %s", entry->name, strerror(errno));
+    for (size_t i = 0; i < seen->count; i++) {
+        if (seen->ids[i] == id) {
+            return true;
         }
-        for (size_t k = 0; k < n; k++) {
-            resident += vector[k] & 1;
-        }
-        pages += n;
-        munmap(map, entry->size);
-        close(fd);
-        free(vector);
     }
-    printf("resident=%" PRIu64 " pages=%" PRIu64 "\n", resident, pages);
+    seen->ids = realloc(seen->ids, (seen->count + 1) * sizeof(id));
+    if (!seen->ids) {
+        fail("out of memory");
+    }
+    seen->ids[seen->count++] = id;
+    return false;
+}
+
+static struct {
+    uint64_t files, resident, holes;
+    struct seen linked;         /* files of this mount with several names */
+} walk;
+
+/*
+ * Clear the pages' flags in @vector that stand on the disk in full, so that
+ * those of holes and of blocks that were never written are left.
+ */
+static void take_mapped(const char *name, int fd, unsigned char *vector,
+                        size_t pages)
+{
+    struct {
+        struct fiemap map;
+        struct fiemap_extent extents[64];
+    } request;
+    uint64_t at = 0, mapped = 0;        /* bytes; pages before are settled */
+    bool last = false;
+
+    while (!last) {
+        memset(&request.map, 0, sizeof(request.map));
+        request.map.fm_start = at;
+        request.map.fm_length = FIEMAP_MAX_OFFSET - at;
+        request.map.fm_extent_count = 64;
+        if (ioctl(fd, FS_IOC_FIEMAP, &request.map)) {
+            fail("%s: %s", name, strerror(errno));
+        }
+        last = !request.map.fm_mapped_extents;
+        for (unsigned i = 0; i < request.map.fm_mapped_extents; i++) {
+            struct fiemap_extent *extent = &request.map.fm_extents[i];
+            uint64_t start = extent->fe_logical;
+
+            at = start + extent->fe_length;
+            last = extent->fe_flags & FIEMAP_EXTENT_LAST;
+            if (extent->fe_flags & (FIEMAP_EXTENT_UNKNOWN |
+                                    FIEMAP_EXTENT_NOT_ALIGNED |
+                                    FIEMAP_EXTENT_UNWRITTEN)) {
+                continue;
+            }
+            /* a page may be made of blocks of several extents */
+            if (start != mapped) {
+                start = (start + PAGE - 1) / PAGE * PAGE;
+            } else {
+                start = start / PAGE * PAGE;
+            }
+            mapped = at;
+            for (; start + PAGE <= at && start / PAGE < pages;
+                 start += PAGE) {
+                vector[start / PAGE] = 0;
+            }
+        }
+    }
+}
+
+/* Count pages of a file that are in the page cache */
+static void count_file(const char *name, uint64_t size)
+{
+    size_t n = (size + PAGE - 1) / PAGE;
+    unsigned char *vector = malloc(n);
+    int fd = open_file(name);
+    void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+
+    if (!vector || map == MAP_FAILED || mincore(map, size, vector)) {
+        fail("%s: %s", name, strerror(errno));
+    }
+    for (size_t k = 0; k < n; k++) {
+        walk.resident += vector[k] & 1;
+    }
+    take_mapped(name, fd, vector, n);
+    for (size_t k = 0; k < n; k++) {
+        walk.holes += vector[k] & 1;
+    }
+    walk.files++;
+    munmap(map, size);
+    close(fd);
+    free(vector);
+}
+
+static int walk_file(const char *name, const struct stat *status, int type,
+                     struct FTW *where)
+{
+    (void)where;
+    if (type != FTW_F || !S_ISREG(status->st_mode) || !status->st_size ||
+        (status->st_nlink > 1 && seen_before(&walk.linked, status->st_ino))) {
+        return 0;
+    }
+    count_file(name, status->st_size);
+    return 0;
+}
+
+/* Bytes of a block device */
+static uint64_t disk_size(const char *name)
+{
+    uint64_t size;
+    int fd = open_file(name);
+
+    if (ioctl(fd, BLKGETSIZE64, &size)) {
+        fail("%s: %s", name, strerror(errno));
+    }
+    close(fd);
+    return size;
+}
+
+/*
+ * Page cache of all files on block devices, and how much of it are holes and
+ * blocks that were never written, which can be read from no disk.  Not seen
+ * are files without a name.  For ext4, what its allocator may have cached is
+ * told, too: two blocks for each group, in an inode that has no name.
+ */
+static int do_cached(void)
+{
+    FILE *mounts = setmntent("/proc/mounts", "r");
+    struct seen devices = { NULL, 0 };
+    uint64_t allocator = 0;
+    struct mntent *mount;
+
+    if (!mounts) {
+        fail("/proc/mounts: %s", strerror(errno));
+    }
+    while ((mount = getmntent(mounts))) {
+        struct stat status;
+        struct statvfs fs;
+
+        if (strncmp(mount->mnt_fsname, "/dev/", 5)) {
+            continue;
+        }
+        if (stat(mount->mnt_dir, &status) || statvfs(mount->mnt_dir, &fs)) {
+            fail("%s: %s", mount->mnt_dir, strerror(errno));
+        }
+        if (seen_before(&devices, status.st_dev)) {
+            continue;
+        }
+        walk.linked.count = 0;
+        if (nftw(mount->mnt_dir, walk_file, 32, FTW_MOUNT | FTW_PHYS)) {
+            fail("%s: %s", mount->mnt_dir, strerror(errno));
+        }
+        if (!strcmp(mount->mnt_type, "ext4")) {
+            uint64_t in_group = 8 * fs.f_frsize * fs.f_frsize;  /* bytes */
+
+            allocator += (disk_size(mount->mnt_fsname) / in_group + 1) * 2 *
+                         fs.f_frsize / PAGE + 1;
+        }
+    }
+    endmntent(mounts);
+    printf("files=%" PRIu64 " resident=%" PRIu64 " holes=%" PRIu64
+           " devices=%zu allocator=%" PRIu64 "\n", walk.files, walk.resident,
+           walk.holes, devices.count, allocator);
     return 0;
 }
 
@@ -292,6 +443,9 @@ int main(int argc, char **argv)
     if (!strcmp(verb, "dirty") && argc == 4) {
         return do_dirty(atol(argv[2]), strtod(argv[3], NULL));
     }
+    if (!strcmp(verb, "cached") && argc == 2) {
+        return do_cached();
+    }
     if (!strcmp(verb, "sum") && argc == 3) {
         if (chdir(argv[2])) {
             fail("%s: %s", argv[2], strerror(errno));
@@ -299,8 +453,8 @@ int main(int argc, char **argv)
         return do_sum();
     }
     if (argc != 4) {
-        fail("expected sum DIR | fill LIST DIR | resident LIST DIR | "
-             "check LIST DIR | dirty MIB MIBPS");
+        fail("expected sum DIR | fill LIST DIR | cached | check LIST DIR | "
+             "dirty MIB MIBPS");
     }
     list = read_list(argv[2]);
     if (chdir(argv[3])) {
@@ -308,9 +462,6 @@ int main(int argc, char **argv)
     }
     if (!strcmp(verb, "fill")) {
         return do_fill(&list);
-    }
-    if (!strcmp(verb, "resident")) {
-        return do_resident(&list);
     }
     if (!strcmp(verb, "check")) {
         return do_check(&list);
