@@ -36,6 +36,9 @@ OUTPUT = os.path.join(paths.BUILD, 'demo')
 STANDARD = {'lan': 1.0, 'san': 2.5, 'ram': 2048, 'cache': 1400, 'multifd': 1,
             'prealloc': True}
 HINTED, PROVEN, SAVED = 0.95, 0.98, 0.55
+#: pages that may miss on top of those shares, however small the cache is: what
+#: the count may be wrong by, and what an idle guest touches meanwhile
+UNCOUNTED, TOUCHED = scenario.NOISE, 32
 MIB, PAGE = 1 << 20, 4096
 CHANNEL_COLOUR, STORAGE_COLOUR = '#2b6cb0', '#dd6b20'
 
@@ -253,6 +256,11 @@ def evaluate(plain, skip, bare):
     }
 
 
+def enough(pages, of, share, few):
+    """Whether that many are a share of the others, but for a few; not none."""
+    return pages >= of * share - few and (pages > 0 or of == 0)
+
+
 def shortfalls(args, result, plain, skip):
     """What the demo promises and did not hold, one line each."""
     found = []
@@ -281,12 +289,14 @@ def shortfalls(args, result, plain, skip):
             expect(False, 'skip-pagecache was not active: '
                    + stats.get('reason', 'no reason given'))
             continue
-        hinted = stats['hinted-pages'] / run.cache.pages
-        expect(hinted >= HINTED, f'{hinted:.1%} of the clean file cache was '
-                                 f'hinted: expected {HINTED:.0%}')
-        proven = stats['proven-pages'] / max(1, stats['reported-pages'])
-        expect(proven >= PROVEN, f'{proven:.1%} of the reported pages were '
-                                 f'proven: expected {PROVEN:.0%}')
+        hinted = stats['hinted-pages']
+        expect(enough(hinted, run.cache.pages, HINTED, UNCOUNTED),
+               f'{hinted} of {run.cache.pages} pages of clean file cache were '
+               f'hinted: expected {HINTED:.0%} but for {UNCOUNTED} pages')
+        proven, reported = stats['proven-pages'], stats['reported-pages']
+        expect(enough(proven, reported, PROVEN, TOUCHED),
+               f'{proven} of {reported} reported pages were proven: expected '
+               f'{PROVEN:.0%} but for {TOUCHED}')
     if all(getattr(args, k) == v for k, v in STANDARD.items()):
         expect(result['saved'] >= SAVED,
                f"{result['saved']:.2f} of the time was saved: expected "
