@@ -111,6 +111,9 @@ class Bench(guest_map.Bench):
         #: modules that this kernel has; what is built in needs none
         self.has = [x for x in ('ata_piix', 'ahci', 'raid1')
                     if x in tree.paths or x in tree.builtin]
+        # before 5.17, drivers are told from each other by their modules only
+        self.old_builtin_ext4 = (version.startswith('5.')
+                                 and 'ext4' in tree.builtin)
         #: disks that the guest can see
         self.seen = [name for name, (_, device) in DISKS.items()
                      if 'bus=ide.' not in device or 'ahci' in self.has]
@@ -231,6 +234,9 @@ def test_found(tap, bench):
     with bench.collection() as result:
         check_right(tap, bench, result, 'all')
         for name in filter(bench.seen.__contains__, (*FOUND, *NVME)):
+            if name == 'ext2' and bench.old_builtin_ext4:
+                tap.comment("ext2 can't be told to be of ext4's driver")
+                continue
             pages = bench.pages(result, name)
             tap.check(pages >= PAGES, f'all: {name} is found',
                       f'{pages} of {PAGES} pages')
