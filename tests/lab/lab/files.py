@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import subprocess
+import tempfile
 
-from .paths import LabError, need_tool
+from .paths import LAB_BUILD, LabError, need_tool
 
 
 def copy_data(source, target, offset=0):
@@ -69,12 +70,18 @@ class MemoryFile:
 
 @contextlib.contextmanager
 def loop_device(source):
-    """A block device of this machine's kernel with a copy of a file on it."""
+    """
+    A block device of this machine's kernel with a copy of a file on it.
+
+    It reads the copy past the page cache, which a file in memory can't do.
+    """
     losetup = need_tool('losetup', 'mount')
-    file = MemoryFile(source)
-    try:
-        done = subprocess.run([losetup, '--find', '--show', file.path],
-                              text=True, stdout=subprocess.PIPE,
+    os.makedirs(LAB_BUILD, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=LAB_BUILD, prefix='loop-') as file:
+        subprocess.run(['cp', '--sparse=always', source, file.name],
+                       check=True)
+        done = subprocess.run([losetup, '--find', '--show', '--direct-io=on',
+                               file.name], text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False)
         if done.returncode != 0:
             raise LabError(f'no loop device: {done.stdout.strip()}')
@@ -83,5 +90,3 @@ def loop_device(source):
         finally:
             subprocess.run([losetup, '--detach', done.stdout.strip()],
                            check=False)
-    finally:
-        file.close()
