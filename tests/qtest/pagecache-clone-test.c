@@ -27,21 +27,6 @@
 /* What QEMU does at once, it does within this time even here */
 #define PROMPT_US       (5 * G_USEC_PER_SEC)
 
-static bool qemu_img(const char *format, ...) G_GNUC_PRINTF(1, 2);
-static bool qemu_img(const char *format, ...)
-{
-    g_autofree char *args = NULL, *command = NULL, *out = NULL;
-    int status;
-    va_list ap;
-
-    va_start(ap, format);
-    args = g_strdup_vprintf(format, ap);
-    va_end(ap);
-    command = g_strdup_printf("%s %s", getenv("QTEST_QEMU_IMG"), args);
-    return g_spawn_command_line_sync(command, &out, NULL, &status, NULL) &&
-           status == 0;
-}
-
 /* NULL: skipped */
 static PcTest *clone_new(void)
 {
@@ -116,9 +101,12 @@ static void test_chain(void)
     middle = pct_path(t, "middle.qcow2");
     top = pct_path(t, "top.qcow2");
     empty = pct_path(t, "empty");
-    g_assert_true(qemu_img("create -f raw %s %u", empty, (unsigned)DISK_SIZE));
-    g_assert_true(qemu_img("create -f qcow2 -b %s -F raw %s", empty, middle));
-    g_assert_true(qemu_img("create -f qcow2 -b %s -F qcow2 %s", middle, top));
+    g_assert_true(pct_qemu_img("create -f raw %s %u", empty,
+                               (unsigned)DISK_SIZE));
+    g_assert_true(pct_qemu_img("create -f qcow2 -b %s -F raw %s", empty,
+                               middle));
+    g_assert_true(pct_qemu_img("create -f qcow2 -b %s -F qcow2 %s", middle,
+                               top));
     args = g_strdup_printf(
         "-blockdev file,node-name=own-base,filename=%s "
         "-blockdev file,node-name=own-file1,filename=%s "
@@ -136,9 +124,9 @@ static char *new_data_file(PcTest *t)
 {
     char *image = pct_path(t, "image.qcow2");
 
-    g_assert_true(qemu_img("create -f qcow2 -o data_file=%s,data_file_raw=on,"
-                           "preallocation=metadata %s %u", t->disk, image,
-                           (unsigned)DISK_SIZE));
+    g_assert_true(pct_qemu_img("create -f qcow2 -o data_file=%s,"
+                               "data_file_raw=on,preallocation=metadata "
+                               "%s %u", t->disk, image, (unsigned)DISK_SIZE));
     /* which has emptied it */
     g_assert_true(g_file_set_contents(t->disk, (char *)t->disk_data, DISK_SIZE,
                                       NULL));
@@ -197,7 +185,7 @@ static void test_no_direct(void)
     g_assert_true(g_file_set_contents(in_memory, (char *)t->disk_data,
                                       DISK_SIZE, NULL));
     image = pct_path(t, "image.qcow2");
-    g_assert_true(qemu_img("create -f qcow2 -b %s -F raw %s", in_memory,
+    g_assert_true(pct_qemu_img("create -f qcow2 -b %s -F raw %s", in_memory,
                            image));
     args = g_strdup_printf("-drive if=none,id=disk0,format=qcow2,file=%s"
                            DEVICE, image);

@@ -293,21 +293,6 @@ static void test_iscsi_hangs(void)
 
 /* --- The block layer --- */
 
-static bool run_qemu_img(const char *format, ...) G_GNUC_PRINTF(1, 2);
-static bool run_qemu_img(const char *format, ...)
-{
-    g_autofree char *args = NULL, *command = NULL, *out = NULL;
-    int status;
-    va_list ap;
-
-    va_start(ap, format);
-    args = g_strdup_vprintf(format, ap);
-    va_end(ap);
-    command = g_strdup_printf("%s %s", getenv("QTEST_QEMU_IMG"), args);
-    return g_spawn_command_line_sync(command, &out, NULL, &status, NULL) &&
-           status == 0;
-}
-
 /* An overlay, with some of the cache in it and the rest in the raw base */
 static void test_overlay(void)
 {
@@ -320,7 +305,7 @@ static void test_overlay(void)
     }
     t = pct_new();
     image = pct_path(t, "overlay.qcow2");
-    g_assert_true(run_qemu_img("create -f qcow2 -b %s -F raw %s", t->disk,
+    g_assert_true(pct_qemu_img("create -f qcow2 -b %s -F raw %s", t->disk,
                                image));
     args = g_strdup_printf(
         "-drive if=none,id=disk0,format=qcow2,file=%s" DEVICE, image);

@@ -393,6 +393,20 @@ void pct_migrate_again(PcTest *t, const char *args)
     pct_refill_cache(t);
 }
 
+bool pct_qemu_img(const char *format, ...)
+{
+    g_autofree char *args = NULL, *command = NULL, *out = NULL;
+    int status;
+    va_list ap;
+
+    va_start(ap, format);
+    args = g_strdup_vprintf(format, ap);
+    va_end(ap);
+    command = g_strdup_printf("%s %s", getenv("QTEST_QEMU_IMG"), args);
+    return g_spawn_command_line_sync(command, &out, NULL, &status, NULL) &&
+           status == 0;
+}
+
 void pct_wait_deleted(QTestState *who, const char *id)
 {
     const char *device;

@@ -144,6 +144,8 @@ void pct_check_read_by(PcTest *t, const char *reader);
  * with @args, refills the whole cache as if nothing had been.
  */
 void pct_migrate_again(PcTest *t, const char *args);
+/* Runs qemu-img, see have_qemu_img(); false if it fails. */
+bool pct_qemu_img(const char *format, ...) G_GNUC_PRINTF(1, 2);
 /* Waits until the device is gone. */
 void pct_wait_deleted(QTestState *who, const char *id);
 /* The guest ejects the disk (machine "pc") as if it had been asked to. */
