@@ -6,11 +6,12 @@ guest, and find out whether every byte arrived.
 """
 
 import dataclasses
+import os
 import re
 import time
 import typing
 
-from . import guest, ram
+from . import guest, paths, ram
 from .migrate import Migration, statistics
 from .net import Sampler
 from .paths import LabError
@@ -42,6 +43,20 @@ def load_driver(vm):
     vm.sh(f'insmod /driver/{guest.MODULE}')
     vm.sh(f'/driver/{guest.DAEMON} >/tmp/daemon.log 2>&1 & sleep 0.5; '
           'kill -0 $! || { cat /tmp/daemon.log; false; }')
+
+
+def bare_rate(host, qemu, url, mib):
+    """Bytes per second that a bare libiscsi reader on a host gets."""
+    program = os.path.join(os.path.dirname(qemu), 'qemu-img')
+    if not os.access(program, os.X_OK):
+        program = paths.need_tool('qemu-img', 'qemu-utils')
+    text = host.run(program, 'bench', '-f', 'raw', '-t', 'none', '-d', '16',
+                    '-s', '256K', '-c', str(mib * 4), url, timeout=300)
+    match = re.search(r'completed in ([\d.]+) seconds', text)
+    if match is None:
+        raise LabError(f'{program} bench: expected a time, got '
+                       + text.strip())
+    return mib * (1 << 20) / float(match.group(1))
 
 
 def fill(vm, timeout=300, progress=None):
