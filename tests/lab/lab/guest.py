@@ -22,6 +22,7 @@ from .paths import (DRIVER_SOURCES, GUEST_BUILD, GUEST_SOURCES, LAB_BUILD,
 
 #: modules for the disks and file systems of the lab
 MODULES = ('virtio_pci', 'virtio_blk', 'virtio_scsi', 'sd_mod', 'ext4', 'xfs')
+NETWORK_MODULES = ('virtio_net',)
 #: no modules any more in newer kernels
 CHECKSUMS = ('crc32c_generic', 'crc32c_intel')
 #: what guest/linux makes; in the guest in /driver
@@ -178,12 +179,13 @@ def driver(kernel):
     return {name: os.path.join(build, name) for name in (MODULE, DAEMON)}
 
 
-def initramfs(kernel, path, lists=(), with_driver=True, programs=()):
+def initramfs(kernel, path, lists=(), with_driver=True, programs=(),
+              modules=()):
     """
     Write an initramfs; returns whether our driver is in it.
 
     lists: files of labtool's format; the first is /lists/0 in the guest.
-    programs: names of further programs of guest/.
+    programs: names of further programs of guest/; modules: the kernel's.
     """
     busybox = shutil.which('busybox')
     if not busybox or not _is_static(busybox):
@@ -198,8 +200,8 @@ def initramfs(kernel, path, lists=(), with_driver=True, programs=()):
     archive.file('init', _contents(os.path.join(GUEST_SOURCES, 'init')),
                  0o755)
     tree = ModuleTree(kernel)
-    order = tree.order(MODULES + tuple(x for x in CHECKSUMS
-                                       if x in tree.paths))
+    order = tree.order((*MODULES, *modules,
+                        *(x for x in CHECKSUMS if x in tree.paths)))
     for name in order:
         archive.file(f'modules/{name}.ko', tree.read(name))
     archive.file('modules/order',

@@ -34,11 +34,17 @@ PREFIX = 'skip-pagecache-'
 
 
 class Lab:
-    """Three hosts on one machine; a context manager."""
+    """
+    Three hosts on one machine; a context manager.
+
+    front: Gbit/s of the network of the guests and their clients, who are on
+    a host 'clients' then.  neighbour: one more host on the storage network.
+    """
 
     def __init__(self, name, lan=1, san=2.5, compute=('src', 'dst'),
-                 chap=None, lun_directory=None):
+                 chap=None, lun_directory=None, front=None, neighbour=False):
         self.name = name
+        self.more_network = {'front': front, 'neighbour': neighbour}
         self.rates = lan, san
         self.compute = compute
         self.chap = chap
@@ -67,7 +73,7 @@ class Lab:
         self.rundir = tempfile.mkdtemp(prefix=f'{PREFIX}{os.getpid()}-')
         self._stack.callback(shutil.rmtree, self.rundir, True)
         self.network = Network(self._log('network.log'), *self.rates,
-                               compute=self.compute)
+                               compute=self.compute, **self.more_network)
         self._stack.callback(self.network.close)
         self.hosts = self.network.hosts
         self.target = Target(self.hosts['san'], self.rundir,
@@ -135,11 +141,18 @@ class Lab:
 
     def machine(self, kernel, luns, lists=(), with_driver=True, programs=(),
                 **options):
-        """A Machine with an initramfs made for it."""
+        """
+        A Machine with an initramfs made for it.
+
+        For several that differ only in network=NUMBER, make one and use
+        dataclasses.replace().
+        """
         path = os.path.join(self.rundir, f'initrd-{len(self._numbers)}')
         self._numbers[path] = True
         has_driver = guest.initramfs(kernel, path, lists, with_driver,
-                                     programs)
+                                     programs, guest.NETWORK_MODULES
+                                     if options.get('network') is not None
+                                     else ())
         machine = Machine(kernel, path, luns, **options)
         machine.has_driver = has_driver
         return machine

@@ -12,12 +12,27 @@ namespace of its own is the switch:
     dst --lan--+ brlan     brsan +--san-- dst
                                  '--san-- san (the iSCSI target)
 
+Where guests have a network there is a third wire, with the host of their
+clients on it; and there can be another host that uses the storage:
+
+    src --front--.                .--san-- neighbour
+    dst --front--+ brfront  brsan +
+    clients -----'
+
+On src and dst that wire ends in a bridge of the host's, 'guests', which the
+guests' taps are ports of.  No bridge speaks STP or holds a port back: who
+moves is heard at once.  A guest's checksums are left to a card that none of
+the links is, so packets come to the clients' host without, which Linux takes
+from a veth; a capture there shows them as wrong.
+
 Both ends of each cable are shaped (tbf), so that every port is a
 full-duplex card of that speed.  Shell in a host, while it runs:
 nsenter -t PID -n -m (Host.pid).
 """
 
+import ctypes
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -26,12 +41,26 @@ from .paths import LabError
 from .procs import Child
 
 
+SUBNETS = {'lan': '10.1.0', 'san': '10.2.0', 'front': '10.3.0'}
+CLONE_NEWNET = 0x40000000
+
+
+def guest_mac(number):
+    """The address of a guest's card; they count from 0."""
+    return f'52:54:00:12:34:{number:02x}'
+
+
+def guest_address(number):
+    """Where a guest can be reached on the front network."""
+    return f'{SUBNETS["front"]}.{100 + number}'
+
+
 class Host:
     """One network namespace, with a mount namespace."""
 
     def __init__(self, name, log):
         self.name = name
-        self.lan = self.san = None          # addresses
+        self.lan = self.san = self.front = None     # addresses
         self.child = Child(
             ['unshare', '--net', '--mount', '--propagation', 'private', '--',
              'sh', '-c',
@@ -63,8 +92,40 @@ class Host:
                            f"{done.stdout.strip()}")
         return done.stdout
 
+    def socket(self, kind=socket.SOCK_STREAM):
+        """
+        A socket of this host's, to be used here.
+
+        It stays in the namespace of the thread that made it.
+        """
+        made = []
+
+        def make():
+            libc = ctypes.CDLL(None, use_errno=True)
+            with open(f'/proc/{self.pid}/ns/net') as namespace:
+                if libc.setns(namespace.fileno(), CLONE_NEWNET) == 0:
+                    made.append(socket.socket(socket.AF_INET, kind))
+                else:
+                    made.append(OSError(ctypes.get_errno(), 'setns'))
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        if not made or isinstance(made[0], OSError):
+            raise LabError(f'{self.name}: no socket: {made}')
+        return made[0]
+
+    def add_tap(self, name):
+        """A port of the bridge 'guests' that a QEMU can open."""
+        self.run('ip', '-batch', '-', stdin=(
+            f'tuntap add {name} mode tap vnet_hdr\n'
+            f'link set {name} master guests up\n'))
+
+    def remove_tap(self, name):
+        self.run('ip', 'link', 'del', name)
+
     def counters(self, device):
-        """(bytes received, bytes sent) of 'lan' or 'san' until now."""
+        """(bytes received, bytes sent) of 'lan', 'san', 'front' until now."""
         with open(f'/proc/{self.pid}/net/dev') as file:
             for line in file:
                 name, _, numbers = line.partition(':')
@@ -91,48 +152,68 @@ def _shape(device, gbit):
 
 
 class Network:
-    """The hosts, the switch and both wires; rates in Gbit/s, 0: as it is."""
+    """
+    The hosts, the switch and the wires; rates in Gbit/s, 0: as it is.
 
-    def __init__(self, log, lan, san, compute=('src', 'dst')):
+    front: None for no front network.  neighbour: whether there is one.
+    """
+
+    def __init__(self, log, lan, san, compute=('src', 'dst'), front=None,
+                 neighbour=False):
         self.hosts = {}
         self.switch = None
         self.lan_rate = self.san_rate = None
+        plugs = {name: ['san', 'lan'] for name in compute}
+        plugs['san'] = ['san']
+        if front is not None:
+            for name in compute:
+                plugs[name].append('front')
+            plugs['clients'] = ['front']
+        if neighbour:
+            plugs['neighbour'] = ['san']
         try:
             self.switch = Host('switch', log)
-            for name in (*compute, 'san'):
+            for name in plugs:
                 self.hosts[name] = Host(name, log)
-            self._cable(compute)
-            self.shape(lan, san)
+            self._cable(plugs)
+            self.shape(lan, san, front)
         except BaseException:
             self.close()
             raise
 
-    def _cable(self, compute):
-        lines = ['link add brlan type bridge', 'link set brlan up',
-                 'link add brsan type bridge', 'link set brsan up']
+    def _cable(self, plugs):
+        lines = []
+        for wire in dict.fromkeys(sum(plugs.values(), [])):
+            lines += [f'link add br{wire} type bridge',
+                      f'link set br{wire} up']
         for number, host in enumerate(self.hosts.values(), 1):
             ends = []
-            wires = ['san'] + (['lan'] if host.name in compute else [])
-            for wire in wires:
-                subnet = {'lan': '10.1.0', 'san': '10.2.0'}[wire]
+            for wire in plugs[host.name]:
+                subnet = SUBNETS[wire]
                 setattr(host, wire, f'{subnet}.{number}')
                 port = f'{wire}-{host.name}'
                 lines += [f'link add {port} type veth peer name {wire} '
                           f'netns {host.pid}',
                           f'link set {port} master br{wire} up']
-                ends += [f'addr add {subnet}.{number}/24 dev {wire}',
+                device = wire
+                if wire == 'front' and 'lan' in plugs[host.name]:
+                    device = 'guests'
+                    ends += ['link add guests type bridge',
+                             'link set front master guests',
+                             'link set guests up']
+                ends += [f'addr add {subnet}.{number}/24 dev {device}',
                          f'link set {wire} up']
             self.switch.run('ip', '-batch', '-',
                             stdin='\n'.join(lines) + '\n')
             host.run('ip', '-batch', '-', stdin='\n'.join(ends) + '\n')
             lines = []
 
-    def shape(self, lan=None, san=None):
-        """Change the speed of one or both wires, also while they work."""
+    def shape(self, lan=None, san=None, front=None):
+        """Change the speed of wires, also while they work."""
         switch = ''
         for host in self.hosts.values():
             own = ''
-            for wire, gbit in (('lan', lan), ('san', san)):
+            for wire, gbit in (('lan', lan), ('san', san), ('front', front)):
                 if gbit is not None and getattr(host, wire):
                     own += _shape(wire, gbit)
                     switch += _shape(f'{wire}-{host.name}', gbit)

@@ -11,7 +11,7 @@ import re
 import time
 import typing
 
-from . import guest, paths, ram
+from . import guest, net, paths, ram
 from .migrate import Migration, statistics
 from .net import Sampler
 from .paths import LabError
@@ -36,6 +36,15 @@ def mount(vm, disk, index=0, readahead=1024, options=None):
     vm.sh(f'mkdir -p {where} && mount -t {disk.fs} '
           f'-o {options or disk.mount_options} '
           f'{disk.mount_point_device(device)} {where}')
+
+
+def network(vm):
+    """Give the guest its address on the front network; the address."""
+    address = net.guest_address(vm.machine.network)
+    # without IPv6 it says nothing unless it is asked
+    vm.sh('echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6; '
+          f'ip addr add {address}/24 dev eth0 && ip link set eth0 up')
+    return address
 
 
 def load_driver(vm):

@@ -12,6 +12,7 @@ import sys
 import typing
 
 from . import paths
+from .net import guest_mac
 from .paths import LabError
 from .procs import Child
 from .qmp import QMP, QMPLost
@@ -62,6 +63,10 @@ def has_io_uring(qemu):
     return done.returncode == 0
 
 
+def tap_name(vm_name):
+    return 'tap-' + vm_name
+
+
 @dataclasses.dataclass
 class Machine:
     """
@@ -71,7 +76,8 @@ class Machine:
     'virtio-blk' or 'virtio-scsi'.  device: options of virtio-pagecache-pci,
     or None for a machine without it.  prealloc: QEMU touches all RAM when it
     starts.  extra: more words for the command line.  append: for the
-    kernel's.
+    kernel's.  network: the guest's number on the front network, if it has a
+    card there.
     """
     kernel: object
     initrd: str
@@ -87,6 +93,7 @@ class Machine:
     disk_options: str = ''              # more of each disk's device
     extra: typing.Sequence[str] = ()
     append: str = ''
+    network: typing.Optional[int] = None
     has_driver: bool = False            # whether our driver is in the initrd
 
     def cpu(self):
@@ -131,6 +138,11 @@ class Machine:
             words += self._disk(index, lun, name)
         if self.device is not None:
             words += ['-device', f'virtio-pagecache-pci,{self.device}']
+        if self.network is not None:
+            words += ['-netdev', f'tap,id=net0,ifname={tap_name(name)},'
+                                 'script=no,downscript=no',
+                      '-device', 'virtio-net-pci,netdev=net0,addr=0x11,'
+                                 f'mac={guest_mac(self.network)},romfile=']
         return words + list(self.extra)
 
     def _disk(self, index, lun, name):
@@ -172,6 +184,7 @@ class VM:
         self.name = name
         self.console = os.path.join(logdir, f'{name}.console')
         self.shell = self.qmp = None
+        self.tap = tap_name(name) if machine.network is not None else None
         for old in (self.console,):
             if os.path.exists(old):
                 os.remove(old)
@@ -180,6 +193,8 @@ class VM:
             words += ['-incoming', 'defer']
         if paused:
             words += ['-S']
+        if self.tap:
+            host.add_tap(self.tap)
         self.child = Child(words, os.path.join(logdir, f'{name}.log'),
                            enter=host.enter)
         try:
@@ -264,6 +279,9 @@ class VM:
     def close(self):
         """End it at once."""
         self.kill()
+        if self.tap:
+            self.host.remove_tap(self.tap)
+            self.tap = None
         for part in (self.qmp, self.shell):
             if part is not None:
                 part.close()
