@@ -115,6 +115,40 @@ def _unpacked(version):
     return None
 
 
+def _line(site, suite):
+    trust = f'[signed-by={KEYRING}] ' if os.path.exists(KEYRING) else ''
+    return f'deb {trust}{site} {suite} main\n'
+
+
+def own_sources():
+    """
+    The system's Debian sources.
+
+    Returns the archive's site, the release's codename, and lines for a
+    sources.list.
+    """
+    done = subprocess.run(
+        ['apt-get', 'indextargets', '--format',
+         '$(SITE) $(RELEASE) $(COMPONENT)', 'Created-By: Packages'],
+        stdout=subprocess.PIPE, text=True, check=True)
+    with open('/etc/os-release') as file:
+        match = re.search(r'^VERSION_CODENAME=(\w+)', file.read(), re.M)
+    codename = match.group(1) if match else None
+    lines, main = [], None
+    for line in done.stdout.splitlines():
+        site, suite, component = line.split()
+        if component != 'main' or not suite.startswith(codename or '-'):
+            continue
+        lines.append(_line(site, suite))
+        if suite == codename:
+            main = site
+    if main is None:
+        raise LabError('no Debian suite of this system among the sources '
+                       'of apt: expected one in '
+                       '/etc/apt/sources.list.d/debian.sources')
+    return main, codename, lines
+
+
 class _Apt:
     """apt with its lists, cache and sources in a directory of ours."""
 
@@ -138,48 +172,14 @@ class _Apt:
         }
         self.options = [w for k, v in options.items()
                         for w in ('-o', f'{k}={v}')]
-        self.main, self.codename, lines = self._own_sources()
-        self._update(lines)
+        self.main, self.codename, lines = own_sources()
+        backports = _line(self.main, self.codename + '-backports')
+        self._update(lines if backports in lines else [*lines, backports])
 
     def _update(self, lines):
         with open(self.sources, 'w') as out:
             out.writelines(lines)
         self.run('apt-get', '-q', 'update')
-
-    @staticmethod
-    def _line(site, suite):
-        trust = f'[signed-by={KEYRING}] ' if os.path.exists(KEYRING) else ''
-        return f'deb {trust}{site} {suite} main\n'
-
-    def _own_sources(self):
-        """
-        The system's Debian sources, with the backports suite added.
-
-        Returns the archive's site, the release's codename, and the lines.
-        """
-        done = subprocess.run(
-            ['apt-get', 'indextargets', '--format',
-             '$(SITE) $(RELEASE) $(COMPONENT)', 'Created-By: Packages'],
-            stdout=subprocess.PIPE, text=True, check=True)
-        with open('/etc/os-release') as file:
-            match = re.search(r'^VERSION_CODENAME=(\w+)', file.read(), re.M)
-        codename = match.group(1) if match else None
-        lines, main = [], None
-        for line in done.stdout.splitlines():
-            site, suite, component = line.split()
-            if component != 'main' or not suite.startswith(codename or '-'):
-                continue
-            lines.append(self._line(site, suite))
-            if suite == codename:
-                main = site
-        if main is None:
-            raise LabError('no Debian suite of this system among the sources '
-                           'of apt: expected one in '
-                           '/etc/apt/sources.list.d/debian.sources')
-        backports = self._line(main, codename + '-backports')
-        if backports not in lines:
-            lines.append(backports)
-        return main, codename, lines
 
     def look_further(self):
         """From now on, the suites of other releases that the mirror has."""
@@ -192,7 +192,7 @@ class _Apt:
                                 (self.main, name + '-backports'),
                                 (security, name + '-security')):
                 if self._exists(site, suite):
-                    lines.append(self._line(site, suite))
+                    lines.append(_line(site, suite))
         self._update(lines)
 
     def _exists(self, site, suite):
