@@ -27,7 +27,7 @@ BENCH_BUILD = os.path.join(BUILD, 'bench')
 RECIPE = 1
 WEB_MIB = 1600
 #: of a cluster without pgbench's tables, and of one unit of pgbench's scale
-CLUSTER_MIB, SCALE_MIB = 30, 15
+CLUSTER_MIB, SCALE_MIB = 22, 15
 #: room for what is written in a run
 WEB_ROOM, DATABASE_ROOM = 512, 768
 LEFT_OUT = ('doc', 'man', 'info', 'locale', 'lintian')

@@ -378,7 +378,7 @@ static int do_cached(void)
 
 static int do_check(const struct list *list)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, wrong = 0;      /* wrong: pages of bad files */
     size_t bad = 0;
     double start = now();
 
@@ -388,6 +388,7 @@ static int do_check(const struct list *list)
 
         bytes += size;
         if (size != entry->size || digest != entry->digest) {
+            wrong += (entry->size + PAGE - 1) / PAGE;
             if (bad++ < MAX_SHOWN) {
                 printf("differs: %s: digest %016" PRIx64 " of %" PRIu64
                        " bytes, expected %016" PRIx64 " of %" PRIu64 "\n",
@@ -396,8 +397,8 @@ static int do_check(const struct list *list)
             }
         }
     }
-    printf("files=%zu bytes=%" PRIu64 " bad=%zu seconds=%.2f\n", list->count,
-           bytes, bad, now() - start);
+    printf("files=%zu bytes=%" PRIu64 " bad=%zu wrong=%" PRIu64
+           " seconds=%.2f\n", list->count, bytes, bad, wrong, now() - start);
     return bad ? 2 : 0;
 }
 

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""
+What runs in the guest: WORKLOADS, by name.
+
+Each says which disks it needs, sets a freshly booted guest up (servers,
+a warm cache of the size asked for, memory that is not cache), and finds out
+after a migration whether each byte is right.
+
+Whatever the share of cache, plain precopy has the same amount to send,
+sent_mib().  The rest of the memory is free.
+"""
+
+import re
+
+from lab import scenario
+from lab.disk import Disk
+from lab.paths import LabError
+
+from . import image
+
+PAGE = 4096
+#: of the RAM, what plain precopy has to send
+SENT = 0.84
+#: MiB that were written to once and are free; measured
+LEFT_BEHIND = 30
+#: the least cache; a share of 0 is this
+LEAST_MIB = 16
+#: what must be in the cache of what was read
+FILLED = 0.97
+#: where datagrams go
+PORT = 9000
+BEAT_MS = 10
+SCAN_MIBPS = 200
+WRITE_MIBPS = 40
+HELD, WRITTEN, FILES = '/tmp/held', '/tmp/written', '/mnt/write'
+ROOT = '/r'
+#: what a server writes to that is no data
+SCRATCH = ('tmp', 'run', 'dev/shm', 'var/log', 'var/lib/nginx')
+NGINX = '''worker_processes 1;
+pid /run/nginx.pid;
+error_log /tmp/nginx.log;
+events { worker_connections 256; }
+http {
+sendfile on;
+tcp_nodelay on;
+access_log off;
+open_file_cache off;
+keepalive_timeout 3600s;
+keepalive_requests 1000000000;
+default_type application/octet-stream;
+server { listen 80; root /srv; }
+}'''
+
+
+def sent_mib(setting):
+    """What plain precopy has to send of a guest."""
+    return round(setting.ram * SENT)
+
+
+def cache_mib(setting):
+    """How much of that is to be clean page cache."""
+    return max(LEAST_MIB, round(setting.share * sent_mib(setting)))
+
+
+def in_root(vm, command, user=None, **options):
+    """Run a command in the root file system."""
+    become = f'/usr/bin/setpriv --reuid={user} --regid={user} ' \
+        '--clear-groups ' if user else ''
+    return vm.sh(f'chroot {ROOT} {become}/usr/bin/env -i LC_ALL=C.UTF-8 '
+                 f'PATH=/usr/sbin:/usr/bin:/sbin:/bin {command}', **options)
+
+
+def mount_root(vm, index=1):
+    """The root file system from a disk, the data's mount bound to /srv."""
+    scenario.mount(vm, Disk('', '', 'ext4', False, 0), index,
+                   options='ro,noatime,no_prefetch_block_bitmaps')
+    where = f'{scenario.MOUNT}{index}'
+    vm.sh(f'ln -s {where} {ROOT} && mount --bind {scenario.MOUNT} '
+          f'{where}/srv && mount -t proc proc {where}/proc')
+    for name in SCRATCH:
+        vm.sh(f'mount -t tmpfs -o mode=1777 tmpfs {where}/{name}')
+
+
+def in_background(vm, name, command):
+    """Start a program that goes on; its number is in /tmp/NAME.pid."""
+    vm.sh(f'{command} </dev/null >/tmp/{name}.log 2>&1 & '
+          f'echo $! >/tmp/{name}.pid; sleep 0.2; kill -0 $! || '
+          f'{{ cat /tmp/{name}.log; false; }}')
+
+
+class Workload:
+    """A guest with a warm cache that does nothing; base of the others."""
+
+    name = 'idle'
+    programs = ('benchtool',)
+    #: whether the data's disk is written to
+    writes = False
+    #: MiB that is no cache and not ours to choose: kernel, servers
+    other_mib = 170
+
+    def refuse(self, setting):
+        """Why this workload can't be run so, or None."""
+        least = cache_mib(setting) + self.other_mib
+        if setting.share and least > setting.ram * 0.95:
+            return (f'{self.name} with a share of {setting.share} in '
+                    f'{setting.ram} MiB: expected {least} MiB or more')
+        if cache_mib(setting) > image.WEB_MIB:
+            return (f'{cache_mib(setting)} MiB of cache: expected '
+                    f'{image.WEB_MIB} MiB or less')
+        if self.writes and setting.guests > 1:
+            return (f'{self.name} in {setting.guests} guests: they share '
+                    'their disks, expected one that only reads')
+        return None
+
+    def disks(self, setting):
+        """Images of the disks, in the guest's order."""
+        del setting
+        return [image.web().image]
+
+    def lists(self, setting):
+        """Lists of the files that are to be cached."""
+        return [image.web().part(cache_mib(setting))[1]]
+
+    def setup(self, vm, setting, address, clients_address):
+        """All that has to be done in a guest that was just booted."""
+        if address:
+            vm.sh('ip link set lo up && ip link set eth0 up && '
+                  f'ip addr add {address}/24 dev eth0')
+        options = 'noatime,no_prefetch_block_bitmaps'
+        scenario.mount(vm, Disk('', '', 'ext4', False, 0), options=options
+                       if self.writes else 'ro,noload,' + options)
+        if setting.driver and vm.machine.has_driver and \
+                vm.machine.device is not None:
+            scenario.load_driver(vm)
+        self.prepare(vm)
+        scenario.fill(vm)
+        self.start(vm, clients_address)
+        self.hold(vm, setting)
+        found = scenario.values(vm.sh(
+            f'benchtool cached {scenario.LIST} {scenario.MOUNT}', 60))
+        if found['resident'] < FILLED * found['pages']:
+            raise LabError(f"{found['resident']:.0f} of {found['pages']:.0f} "
+                           f'pages are cached: expected {FILLED:.0%}')
+
+    def prepare(self, vm):
+        """Before the cache is filled."""
+
+    def start(self, vm, clients_address):
+        """Servers, or what else works."""
+        in_background(vm, 'beat', f'benchtool beat {clients_address} {PORT} '
+                      f'{BEAT_MS}')
+
+    @staticmethod
+    def hold(vm, setting):
+        """Memory that is no cache, so that there is enough to be sent."""
+        text = vm.sh('sync; echo 1 >/proc/sys/vm/stat_refresh; '
+                     'cat /proc/meminfo', 60)
+        free = int(re.search(r'MemFree: *(\d+)', text).group(1)) >> 10
+        mib = sent_mib(setting) - (setting.ram - free) - LEFT_BEHIND
+        vm.sh(f'benchtool hold {max(1, mib)} {HELD}', 120)
+
+    def check(self, vm):
+        """The number of wrong pages (4 KiB) in a guest that has arrived."""
+        wrong = self.stop(vm)
+        found = scenario.values(vm.sh(f'benchtool settle {HELD}', 60, False))
+        text = vm.sh(f'labtool check {scenario.LIST} {scenario.MOUNT}', 300,
+                     False)
+        files = scenario.values(text)
+        if 'bad' not in found or 'wrong' not in files:
+            raise LabError(f'the guest could not check itself: {text.strip()}')
+        return wrong + int(found['bad'] + files['wrong'])
+
+    def stop(self, vm):
+        """End what start() began; wrong pages found by that."""
+        vm.sh('kill $(cat /tmp/beat.pid)')
+        return 0
+
+
+class Scan(Workload):
+    """Reads all of its files again and again."""
+
+    name = 'scan'
+
+    def start(self, vm, clients_address):
+        in_background(vm, 'scan', f'benchtool scan {scenario.LIST} '
+                      f'{scenario.MOUNT} {SCAN_MIBPS} {clients_address} '
+                      f'{PORT}')
+
+    def stop(self, vm):
+        vm.sh('kill $(cat /tmp/scan.pid)')
+        return 0
+
+
+class Write(Workload):
+    """Dirties memory at a set rate, and files at a tenth of it."""
+
+    name = 'write'
+    writes = True
+    other_mib = 170 + 256 + 64
+
+    def __init__(self, mibps=WRITE_MIBPS, mib=256):
+        self.mibps = mibps
+        self.mib = mib
+
+    def start(self, vm, clients_address):
+        in_background(vm, 'write', f'benchtool write {self.mib} {self.mibps} '
+                      f'{FILES} {WRITTEN} {clients_address} {PORT}')
+        # until its memory and its files are there
+        vm.sh(f'while ! [ -e {WRITTEN}.pid ]; do kill -0 $(cat '
+              '/tmp/write.pid) || exit 1; sleep 0.1; done', 60)
+
+    def stop(self, vm):
+        wrong = 0
+        for command in (f'benchtool settle {WRITTEN}',
+                        f'echo 3 >/proc/sys/vm/drop_caches; '
+                        f'benchtool verify {FILES}'):
+            text = vm.sh(command, 120, False)
+            found = scenario.values(text)
+            if 'bad' not in found:
+                raise LabError(f'{command} in the guest: {text.strip()}')
+            wrong += int(found['bad'])
+        return wrong
+
+
+class Web(Workload):
+    """nginx with the web files."""
+
+    name = 'web'
+    other_mib = 180
+
+    def disks(self, setting):
+        return [image.web().image, image.rootfs().image]
+
+    def prepare(self, vm):
+        mount_root(vm)
+
+    def start(self, vm, clients_address):
+        lines = ' '.join(f"'{x}'" for x in NGINX.splitlines())
+        vm.sh(f"printf '%s\\n' {lines} >{ROOT}/run/nginx.conf")
+        in_root(vm, 'nginx -c /run/nginx.conf', timeout=60)
+
+    def stop(self, vm):
+        in_root(vm, 'nginx -c /run/nginx.conf -s stop')
+        return 0
+
+
+class Database(Workload):
+    """PostgreSQL with pgbench's tables."""
+
+    writes = True
+    #: shared buffers, processes
+    other_mib = 200 + 128
+
+    def __init__(self, name):
+        self.name = name
+
+    def disks(self, setting):
+        return [image.database(cache_mib(setting)).image,
+                image.rootfs().image]
+
+    def lists(self, setting):
+        return [image.database(cache_mib(setting)).list]
+
+    def prepare(self, vm):
+        mount_root(vm)
+
+    @staticmethod
+    def control(vm, words, **options):
+        bin_directory = image.rootfs().postgres
+        return in_root(vm, f'{bin_directory}/{words} -D /srv/pg', 'postgres',
+                       **options)
+
+    def start(self, vm, clients_address):
+        self.control(vm, 'pg_ctl start -w -t 120 -l /tmp/postgres.log',
+                     timeout=150)
+
+    def check(self, vm):
+        self.control(vm, 'pg_ctl stop -w -t 120 -m fast', timeout=150)
+        wrong = int(scenario.values(vm.sh(f'benchtool settle {HELD}', 60,
+                                          False))['bad'])
+        for drop in (False, True):
+            if drop:
+                vm.sh('sync; echo 3 >/proc/sys/vm/drop_caches', 60)
+            text = self.control(vm, 'pg_checksums --check', timeout=300,
+                                check=False)
+            found = re.search(r'Bad checksums: *(\d+)', text)
+            if not found:
+                raise LabError(f'pg_checksums: {text.strip()[-300:]}')
+            wrong += int(found.group(1)) * 8192 // PAGE
+        return wrong
+
+
+WORKLOADS = {x.name: x for x in (
+    Web(), Database('db-select'), Database('db-tpcb'), Scan(), Write(),
+    Workload())}
