@@ -270,6 +270,7 @@ pg_ctl start -w -t 60 -o "-c listen_addresses= -k $3 -c fsync=off \
     -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=4GB"
 pgbench --initialize --quiet --scale="$2"
 vacuumdb --all --freeze --analyze
+psql -q -c 'CREATE EXTENSION pg_prewarm'
 pg_ctl stop -w -t 60 -m fast
 rm -r "$3"
 '''
