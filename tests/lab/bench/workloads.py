@@ -23,7 +23,7 @@ PAGE = 4096
 #: of the RAM, what plain precopy has to send
 SENT = 0.84
 #: MiB that were written to once and are free; measured
-LEFT_BEHIND = 30
+LEFT_BEHIND = 20
 #: the least cache; a share of 0 is this
 LEAST_MIB = 16
 #: what must be in the cache of what was read
@@ -63,6 +63,11 @@ def cache_mib(setting):
     return max(LEAST_MIB, round(setting.share * sent_mib(setting)))
 
 
+def kernel_mib(setting):
+    """What the kernel and the initramfs take."""
+    return 90 + setting.ram // 50
+
+
 def in_root(vm, command, user=None, **options):
     """Run a command in the root file system."""
     become = f'/usr/bin/setpriv --reuid={user} --regid={user} ' \
@@ -96,15 +101,16 @@ class Workload:
     programs = ('benchtool',)
     #: whether the data's disk is written to
     writes = False
-    #: MiB that is no cache and not ours to choose: kernel, servers
-    other_mib = 170
+    #: MiB of its servers and writers
+    own_mib = 0
 
     def refuse(self, setting):
         """Why this workload can't be run so, or None."""
-        least = cache_mib(setting) + self.other_mib
-        if setting.share and least > setting.ram * 0.95:
-            return (f'{self.name} with a share of {setting.share} in '
-                    f'{setting.ram} MiB: expected {least} MiB or more')
+        needed = cache_mib(setting) + kernel_mib(setting) + self.own_mib
+        if needed > sent_mib(setting):
+            return (f'{self.name} with a share of {setting.share} needs '
+                    f'{needed} MiB: expected {sent_mib(setting)} MiB or less '
+                    f'with {setting.ram} MiB of RAM')
         if cache_mib(setting) > image.WEB_MIB:
             return (f'{cache_mib(setting)} MiB of cache: expected '
                     f'{image.WEB_MIB} MiB or less')
@@ -197,7 +203,7 @@ class Write(Workload):
 
     name = 'write'
     writes = True
-    other_mib = 170 + 256 + 64
+    own_mib = 256 + 64
 
     def __init__(self, mibps=WRITE_MIBPS, mib=256):
         self.mibps = mibps
@@ -227,7 +233,7 @@ class Web(Workload):
     """nginx with the web files."""
 
     name = 'web'
-    other_mib = 180
+    own_mib = 10
 
     def disks(self, setting):
         return [image.web().image, image.rootfs().image]
@@ -249,8 +255,8 @@ class Database(Workload):
     """PostgreSQL with pgbench's tables."""
 
     writes = True
-    #: shared buffers, processes
-    other_mib = 200 + 128
+    #: its buffers, its processes
+    own_mib = 128 + 30
 
     def __init__(self, name):
         self.name = name

@@ -530,7 +530,7 @@ static int do_write(char **argv)
     double rate = number(argv[1]) * MIB, due, beat;
     const char *directory = argv[2], *result = argv[3];
     struct listener to = listener(argv[4], argv[5]);
-    uint64_t *start = memory(pages * PAGE / MIB), pass = 0;
+    uint64_t *start, pass = 0;
     uint32_t generations[BLOCKS] = { 0 };
     unsigned unit = 0, block = 0;
     struct found found;
@@ -547,7 +547,9 @@ static int do_write(char **argv)
         write_block(fds, generations, b);
     }
     syncfs(fds[0]);
+    /* before the memory is there, which it would keep a copy of */
     sync_regularly(fds[0]);
+    start = memory(pages * PAGE / MIB);
     sign(result);
     for (due = beat = now(); !ended;) {
         double t = now();
