@@ -74,6 +74,9 @@ class Web(collections.namedtuple('Web', 'image list directories')):
         return count, path
 
 
+#: what clients ask a web server for
+requests = webtree.requests
+
 #: a cluster in /pg of the image; the list has its files as they were made
 Database = collections.namedtuple('Database', 'image scale list')
 

@@ -20,6 +20,7 @@ from lab.paths import LabError
 from . import image
 
 PAGE = 4096
+BLOCK = 8192                        # of the database
 #: of the RAM, what plain precopy has to send
 SENT = 0.84
 #: MiB that were written to once and are free; measured
@@ -32,7 +33,7 @@ FILLED = 0.97
 PORT = 9000
 BEAT_MS = 10
 SCAN_MIBPS = 200
-WRITE_MIBPS = 40
+WRITE_MIB = 256
 HELD, WRITTEN, FILES = '/tmp/held', '/tmp/written', '/mnt/write'
 ROOT = '/r'
 #: what a server writes to that is no data
@@ -94,6 +95,16 @@ def in_background(vm, name, command):
           f'{{ cat /tmp/{name}.log; false; }}')
 
 
+def count(vm, command, key):
+    """Run a check in the guest; the number that it names so."""
+    text = vm.sh(command, 300, False)
+    found = scenario.values(text)
+    if key not in found:
+        raise LabError(f'guest: {command}: expected {key}=NUMBER, got '
+                       f'{text.strip()[-400:]!r}')
+    return int(found[key])
+
+
 class Workload:
     """A guest with a warm cache that does nothing; base of the others."""
 
@@ -128,11 +139,13 @@ class Workload:
         """Lists of the files that are to be cached."""
         return [image.web().part(cache_mib(setting))[1]]
 
-    def setup(self, vm, setting, address, clients_address):
-        """All that has to be done in a guest that was just booted."""
-        if address:
-            vm.sh('ip link set lo up && ip link set eth0 up && '
-                  f'ip addr add {address}/24 dev eth0')
+    def setup(self, vm, setting, clients):
+        """
+        All that has to be done in a guest that was just booted.
+
+        clients: where the clients' host can be reached.
+        """
+        scenario.network(vm)
         options = 'noatime,no_prefetch_block_bitmaps'
         scenario.mount(vm, Disk('', '', 'ext4', False, 0), options=options
                        if self.writes else 'ro,noload,' + options)
@@ -141,7 +154,7 @@ class Workload:
             scenario.load_driver(vm)
         self.prepare(vm)
         scenario.fill(vm)
-        self.start(vm, clients_address)
+        self.start(vm, setting, clients)
         self.hold(vm, setting)
         found = scenario.values(vm.sh(
             f'benchtool cached {scenario.LIST} {scenario.MOUNT}', 60))
@@ -152,9 +165,9 @@ class Workload:
     def prepare(self, vm):
         """Before the cache is filled."""
 
-    def start(self, vm, clients_address):
+    def start(self, vm, setting, clients):
         """Servers, or what else works."""
-        in_background(vm, 'beat', f'benchtool beat {clients_address} {PORT} '
+        in_background(vm, 'beat', f'benchtool beat {clients} {PORT} '
                       f'{BEAT_MS}')
 
     @staticmethod
@@ -168,19 +181,18 @@ class Workload:
 
     def check(self, vm):
         """The number of wrong pages (4 KiB) in a guest that has arrived."""
-        wrong = self.stop(vm)
-        found = scenario.values(vm.sh(f'benchtool settle {HELD}', 60, False))
-        text = vm.sh(f'labtool check {scenario.LIST} {scenario.MOUNT}', 300,
-                     False)
-        files = scenario.values(text)
-        if 'bad' not in found or 'wrong' not in files:
-            raise LabError(f'the guest could not check itself: {text.strip()}')
-        return wrong + int(found['bad'] + files['wrong'])
+        return (self.stop(vm) + count(vm, f'benchtool settle {HELD}', 'bad')
+                + self.check_files(vm))
 
     def stop(self, vm):
         """End what start() began; wrong pages found by that."""
         vm.sh('kill $(cat /tmp/beat.pid)')
         return 0
+
+    def check_files(self, vm):
+        """Wrong pages of the files that were cached."""
+        return count(vm, f'labtool check {scenario.LIST} {scenario.MOUNT}',
+                     'wrong')
 
 
 class Scan(Workload):
@@ -188,9 +200,9 @@ class Scan(Workload):
 
     name = 'scan'
 
-    def start(self, vm, clients_address):
+    def start(self, vm, setting, clients):
         in_background(vm, 'scan', f'benchtool scan {scenario.LIST} '
-                      f'{scenario.MOUNT} {SCAN_MIBPS} {clients_address} '
+                      f'{scenario.MOUNT} {SCAN_MIBPS} {clients} '
                       f'{PORT}')
 
     def stop(self, vm):
@@ -199,34 +211,27 @@ class Scan(Workload):
 
 
 class Write(Workload):
-    """Dirties memory at a set rate, and files at a tenth of it."""
+    """
+    Dirties memory at a share of the channel's rate, and files at a tenth of
+    that.
+    """
 
     name = 'write'
     writes = True
-    own_mib = 256 + 64
+    own_mib = WRITE_MIB + 64
 
-    def __init__(self, mibps=WRITE_MIBPS, mib=256):
-        self.mibps = mibps
-        self.mib = mib
-
-    def start(self, vm, clients_address):
-        in_background(vm, 'write', f'benchtool write {self.mib} {self.mibps} '
-                      f'{FILES} {WRITTEN} {clients_address} {PORT}')
+    def start(self, vm, setting, clients):
+        rate = setting.write * setting.lan * 1e9 / 8 / (1 << 20)
+        in_background(vm, 'write', f'benchtool write {WRITE_MIB} {rate:.2f} '
+                      f'{FILES} {WRITTEN} {clients} {PORT}')
         # until its memory and its files are there
         vm.sh(f'while ! [ -e {WRITTEN}.pid ]; do kill -0 $(cat '
               '/tmp/write.pid) || exit 1; sleep 0.1; done', 60)
 
     def stop(self, vm):
-        wrong = 0
-        for command in (f'benchtool settle {WRITTEN}',
-                        f'echo 3 >/proc/sys/vm/drop_caches; '
-                        f'benchtool verify {FILES}'):
-            text = vm.sh(command, 120, False)
-            found = scenario.values(text)
-            if 'bad' not in found:
-                raise LabError(f'{command} in the guest: {text.strip()}')
-            wrong += int(found['bad'])
-        return wrong
+        return (count(vm, f'benchtool settle {WRITTEN}', 'bad')
+                + count(vm, 'echo 3 >/proc/sys/vm/drop_caches; '
+                        f'benchtool verify {FILES}', 'bad'))
 
 
 class Web(Workload):
@@ -241,7 +246,7 @@ class Web(Workload):
     def prepare(self, vm):
         mount_root(vm)
 
-    def start(self, vm, clients_address):
+    def start(self, vm, setting, clients):
         lines = ' '.join(f"'{x}'" for x in NGINX.splitlines())
         vm.sh(f"printf '%s\\n' {lines} >{ROOT}/run/nginx.conf")
         in_root(vm, 'nginx -c /run/nginx.conf', timeout=60)
@@ -277,28 +282,31 @@ class Database(Workload):
         return in_root(vm, f'{image.rootfs().postgres}/{words}', 'postgres',
                        **options)
 
-    def start(self, vm, clients_address):
+    def start(self, vm, setting, clients):
         self.postgres(vm, 'pg_ctl start -D /srv/pg -w -t 120 '
                       '-l /tmp/postgres.log', timeout=150)
         # its own buffers are full, as they are after a while
         self.postgres(vm, "psql -q -h /tmp -c \"SELECT "
                       "pg_prewarm('pgbench_accounts_pkey')\"", timeout=60)
 
-    def check(self, vm):
+    def stop(self, vm):
         self.postgres(vm, 'pg_ctl stop -D /srv/pg -w -t 120 -m fast',
                       timeout=150)
-        wrong = int(scenario.values(vm.sh(f'benchtool settle {HELD}', 60,
-                                          False))['bad'])
-        for drop in (False, True):
-            if drop:
-                vm.sh('sync; echo 3 >/proc/sys/vm/drop_caches', 60)
-            text = self.postgres(vm, 'pg_checksums --check -D /srv/pg',
-                                 timeout=300, check=False)
-            found = re.search(r'Bad checksums: *(\d+)', text)
-            if not found:
-                raise LabError(f'pg_checksums: {text.strip()[-300:]}')
-            wrong += int(found.group(1)) * 8192 // PAGE
-        return wrong
+        return 0
+
+    def check_files(self, vm):
+        """What is cached, then what is on the disk."""
+        wrong = self._wrong_blocks(vm)
+        vm.sh('sync; echo 3 >/proc/sys/vm/drop_caches', 60)
+        return wrong + self._wrong_blocks(vm)
+
+    def _wrong_blocks(self, vm):
+        text = self.postgres(vm, 'pg_checksums --check -D /srv/pg',
+                             timeout=300, check=False)
+        found = re.search(r'Bad checksums: *(\d+)', text)
+        if not found:
+            raise LabError(f'pg_checksums: {text.strip()[-400:]}')
+        return int(found.group(1)) * BLOCK // PAGE
 
 
 WORKLOADS = {x.name: x for x in (
