@@ -126,7 +126,10 @@ static struct listener listener(const char *host, const char *port)
     };
     struct listener to = { socket(AF_INET, SOCK_DGRAM, 0), 0, 0 };
 
-    if (to.fd < 0 || inet_pton(AF_INET, host, &address.sin_addr) != 1 ||
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1) {
+        fail("'%s': expected an address such as 10.3.0.3", host);
+    }
+    if (to.fd < 0 ||
         connect(to.fd, (struct sockaddr *)&address, sizeof(address))) {
         fail("%s port %s: %s", host, port, strerror(errno));
     }
@@ -261,7 +264,7 @@ static int do_settle(const char *path)
     fclose(in);
     kill(pid, SIGTERM);
     while (access(path, R_OK)) {
-        if (kill(pid, 0)) {
+        if (kill(pid, 0) && access(path, R_OK)) {
             fail("process %d ended without a word", pid);
         }
         usleep(20000);
@@ -612,8 +615,8 @@ int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "";
 
+    argc = argc > 2 ? argc - 2 : 0;
     argv += 2;
-    argc -= 2;
     if (!strcmp(verb, "cached") && argc == 2) {
         return do_cached(argv[0], argv[1]);
     }
