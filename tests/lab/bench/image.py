@@ -125,6 +125,13 @@ def _ext4(tree, image, mib, *options):
          image], check=True)
 
 
+def _mib(tree):
+    """What a directory takes on the disk."""
+    done = subprocess.run(['du', '-sm', tree], stdout=subprocess.PIPE,
+                          text=True, check=True)
+    return int(done.stdout.split()[0])
+
+
 def _sums(tree, names):
     """Lines of a list for labtool."""
     done = subprocess.run([guest.labtool(), 'sum', tree], text=True,
@@ -177,12 +184,9 @@ def _make_root(root, work):
             os.remove(os.path.join(tree, name))
     shutil.rmtree(os.path.join(tree, 'var/lib/postgresql'))
     os.makedirs(os.path.join(tree, 'srv'), exist_ok=True)
-    size = subprocess.run(['du', '-sm', tree], stdout=subprocess.PIPE,
-                          text=True, check=True)
     image = os.path.join(work, 'image')
     # read-only always: no journal
-    _ext4(tree, image, int(size.stdout.split()[0]) * 13 // 10 + 64,
-          '-O', '^has_journal')
+    _ext4(tree, image, _mib(tree) * 13 // 10 + 64, '-O', '^has_journal')
     shutil.rmtree(root.tree, ignore_errors=True)
     os.rename(tree, root.tree)
     os.rename(image, root.image)
@@ -228,52 +232,60 @@ def _make_database(root, made, work):
     if os.path.exists(log):
         os.remove(log)
     try:
-        os.chmod(place, 0o755)
         inside = place[len(root.tree):]
-        data = os.path.join(place, 'pg')
-        os.mkdir(data)
+        tree = os.path.join(place, 'tree')
+        data = os.path.join(tree, 'pg')
+        os.makedirs(data)
         with open(os.path.join(root.tree, 'etc/passwd')) as file:
-            user, group = re.search(r'^postgres:[^:]*:(\d+):(\d+):',
-                                    file.read(), re.M).groups()
-        os.chown(data, int(user), int(group))
+            owner = map(int, re.search(r'^postgres:[^:]*:(\d+):(\d+):',
+                                       file.read(), re.M).groups())
+        user, group = owner
+        for directory in (place, data):
+            os.chown(directory, user, group)
         # with a process number space of its own: all of it dies with us
         _run(log, 'making a database', 'unshare', '--pid', '--fork',
              '--kill-child', 'chroot', root.tree, '/usr/bin/setpriv',
              '--reuid=postgres', '--regid=postgres', '--clear-groups',
              '/usr/bin/env', '-i', 'LC_ALL=C.UTF-8', f'PATH={root.postgres}:'
              '/usr/bin:/bin', '/bin/sh', '-ec', MAKE_DATABASE, 'sh',
-             f'{inside}/pg', str(made.scale), f'/var/tmp/bench-{os.getpid()}')
+             inside, str(made.scale))
         with open(os.path.join(data, 'postgresql.conf'), 'a') as file:
             file.writelines(f'{k} = {v}\n'
                             for k, v in DATABASE_SETTINGS.items())
         with open(os.path.join(data, 'pg_hba.conf'), 'a') as file:
             file.write(TRUSTED + '\n')
         names = sorted(
-            os.path.relpath(os.path.join(base, x), place)
+            os.path.relpath(os.path.join(base, x), tree)
             for part in ('base', 'global')
             for base, _, files in os.walk(os.path.join(data, part))
             for x in files)
         image = os.path.join(work, 'image')
         with open(made.list, 'w') as file:
-            file.write(_sums(place, names))
-        size = subprocess.run(['du', '-sm', place], stdout=subprocess.PIPE,
-                              text=True, check=True)
-        _ext4(place, image, int(size.stdout.split()[0]) + DATABASE_ROOM)
+            file.write(_sums(tree, names))
+        _ext4(tree, image, _mib(tree) + DATABASE_ROOM)
         os.rename(image, made.image)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-#: arguments: directory of the cluster, scale, directory of the socket
+#: Arguments: a directory, pgbench's scale.  pgbench's own rows are blanks for the
+#: most part; these compress three to one, as tables of text and numbers do.
 MAKE_DATABASE = '''
-mkdir -m 700 "$3"
-export PGHOST="$3" PGDATA="$1" PGDATABASE=postgres
+export PGHOST="$1" PGDATA="$1/tree/pg" PGDATABASE=postgres
 initdb --data-checksums --auth=trust --encoding=UTF8 --locale=C.UTF-8
-pg_ctl start -w -t 60 -o "-c listen_addresses= -k $3 -c fsync=off \
+pg_ctl start -w -t 60 -o "-c listen_addresses= -k $1 -c fsync=off \
     -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=4GB"
-pgbench --initialize --quiet --scale="$2"
+pgbench --initialize --init-steps=dtG --quiet --scale="$2"
+psql -q -v ON_ERROR_STOP=1 <<SQL
+BEGIN;
+TRUNCATE pgbench_accounts;
+INSERT INTO pgbench_accounts
+    SELECT aid, (aid - 1) / 100000 + 1, 0, md5(aid::text) || md5((-aid)::text)
+    FROM generate_series(1, 100000 * $2) AS aid;
+COMMIT;
+CREATE EXTENSION pg_prewarm;
+SQL
+pgbench --initialize --init-steps=vp --quiet --scale="$2"
 vacuumdb --all --freeze --analyze
-psql -q -c 'CREATE EXTENSION pg_prewarm'
 pg_ctl stop -w -t 60 -m fast
-rm -r "$3"
 '''
