@@ -5,7 +5,7 @@ The benchmark's disks, made once and kept in build/bench/.
 
 rootfs() is a Debian with the servers, for guests (an image) and clients (the
 tree, to be entered with chroot); web() a web server's files; database() a
-PostgreSQL cluster with pgbench's tables.  Nothing is mounted to make them.
+PostgreSQL cluster with pgbench's tables.  No image is mounted to make it.
 """
 
 import collections
