@@ -268,8 +268,8 @@ def _make_database(root, made, work):
         shutil.rmtree(place, ignore_errors=True)
 
 
-#: Arguments: a directory, pgbench's scale.  pgbench's own rows are blanks for the
-#: most part; these compress three to one, as tables of text and numbers do.
+#: Arguments: a directory, pgbench's scale.  pgbench's own rows are blanks for
+#: the most part; these compress three to one, as text and numbers do.
 MAKE_DATABASE = '''
 export PGHOST="$1" PGDATA="$1/tree/pg" PGDATABASE=postgres
 initdb --data-checksums --auth=trust --encoding=UTF8 --locale=C.UTF-8

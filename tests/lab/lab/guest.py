@@ -32,10 +32,10 @@ DAEMON = 'virtio-pagecached'
 
 def labtool():
     """Build the static tool if it is not up to date; its path."""
-    return _program('labtool')
+    return program('labtool')
 
 
-def _program(name):
+def program(name):
     """
     A static program of guest/, built if it is not up to date.
 
@@ -196,7 +196,7 @@ def initramfs(kernel, path, lists=(), with_driver=True, programs=(),
     archive.device('dev/console', 5, 1)
     archive.file('bin/busybox', _contents(busybox), 0o755)
     for name in ('agent', 'labtool', *programs):
-        archive.file('bin/' + name, _contents(_program(name)), 0o755)
+        archive.file('bin/' + name, _contents(program(name)), 0o755)
     archive.file('init', _contents(os.path.join(GUEST_SOURCES, 'init')),
                  0o755)
     tree = ModuleTree(kernel)
