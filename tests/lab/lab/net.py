@@ -156,10 +156,11 @@ class Network:
     The hosts, the switch and the wires; rates in Gbit/s, 0: as it is.
 
     front: None for no front network.  neighbour: whether there is one.
+    congestion: how TCP treats it on all hosts, None: as on this machine.
     """
 
     def __init__(self, log, lan, san, compute=('src', 'dst'), front=None,
-                 neighbour=False):
+                 neighbour=False, congestion=None):
         self.hosts = {}
         self.switch = None
         self.lan_rate = self.san_rate = None
@@ -177,6 +178,10 @@ class Network:
                 self.hosts[name] = Host(name, log)
             self._cable(plugs)
             self.shape(lan, san, front)
+            if congestion:
+                for host in self.hosts.values():
+                    host.run('sysctl', '-q', '-w',
+                             f'net.ipv4.tcp_congestion_control={congestion}')
         except BaseException:
             self.close()
             raise
