@@ -41,16 +41,26 @@ _count = itertools.count()
 class Workplace:
     """
     A new directory in the clients' tree: .inside as they see it, .outside
-    as we do.
+    as we do.  It is gone when their host is.
     """
 
     def __init__(self, host, tree):
         where = os.path.join(tree, 'mnt')
         host.run('sh', '-c', f'mountpoint -q "{where}" || '
                              f'mount -t tmpfs clients "{where}"')
-        self.inside = f'/mnt/{next(_count)}'
+        number = next(_count)
+        self.inside = f'/mnt/{number}'
         self.outside = f'/proc/{host.pid}/root{tree}{self.inside}'
         os.mkdir(self.outside)
+        self._logs = os.path.join(os.path.dirname(host.child.log),
+                                  f'clients{number}')
+
+    def log(self, number):
+        """A new file for what a program says, which stays with the lab's."""
+        path = f'{self._logs}-{number}.log'
+        if os.path.exists(path):
+            os.remove(path)
+        return path
 
 
 def realtime_offset():
@@ -74,8 +84,7 @@ class _Programs:
     def _run(self, *words):
         """Start a program of the tree."""
         child = Child(['chroot', self.tree, *words],
-                      os.path.join(self.place.outside,
-                                   f'{len(self.children)}.err'),
+                      self.place.log(len(self.children)),
                       enter=self.host.enter)
         child.name = os.path.basename(words[0])
         self.children.append(child)
