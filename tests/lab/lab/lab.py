@@ -147,19 +147,20 @@ class Lab:
         lun.file.close()
 
     def machine(self, kernel, luns, lists=(), with_driver=True, programs=(),
-                **options):
+                modules=(), **options):
         """
         A Machine with an initramfs made for it.
 
+        modules: of the kernel's, to be loaded beside those that it needs.
         For several that differ only in network=NUMBER, make one and use
         dataclasses.replace().
         """
         path = os.path.join(self.rundir, f'initrd-{len(self._numbers)}')
         self._numbers[path] = True
+        if options.get('network') is not None:
+            modules = (*guest.NETWORK_MODULES, *modules)
         has_driver = guest.initramfs(kernel, path, lists, with_driver,
-                                     programs, guest.NETWORK_MODULES
-                                     if options.get('network') is not None
-                                     else ())
+                                     programs, modules)
         machine = Machine(kernel, path, luns, **options)
         machine.has_driver = has_driver
         return machine

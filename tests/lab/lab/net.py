@@ -264,14 +264,13 @@ class Sampler:
     def __enter__(self):
         self.start = time.monotonic()
         self.zero = self._read()
-        self.samples = [(0.0, dict.fromkeys(self.wires, 0))]
+        self.samples = [(0.0, dict.fromkeys(self.zero, 0))]
         self._thread.start()
         return self
 
     def _take(self):
-        now = self._read()
-        self.samples.append((time.monotonic() - self.start,
-                             {k: now[k] - self.zero[k] for k in now}))
+        now = self.now()
+        self.samples.append((time.monotonic() - self.start, now))
 
     def _work(self):
         while not self._end.wait(self.interval):
@@ -282,6 +281,11 @@ class Sampler:
         self._thread.join()
         if exc[0] is None:
             self._take()
+
+    def now(self):
+        """{label: bytes since start}, read just now."""
+        found = self._read()
+        return {k: found[k] - self.zero[k] for k in found}
 
     def total(self, label):
         """Bytes of that wire from start to the last sample."""
