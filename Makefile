@@ -12,6 +12,9 @@ build:                  ## fetch, patch and compile QEMU in build/qemu
 demo:                   ## migrate a Linux guest without its page cache (ARGS=...)
 	@scripts/demo $(ARGS)
 
+bench:                  ## what clients see of a migration, every way there is (FULL=1 ARGS=...)
+	@scripts/bench $(if $(FULL),--full) $(ARGS)
+
 check:                  ## all tests that fit in half an hour (ARGS=suite...)
 	@scripts/check $(ARGS)
 
@@ -39,4 +42,4 @@ mbox:                   ## the series for qemu-devel as build/series.mbox
 clean:                  ## remove everything that was made
 	@scripts/clean
 
-.PHONY: help build demo check model check-full check-libvirt check-sanitize fuzz torture mbox clean
+.PHONY: help build demo bench check model check-full check-libvirt check-sanitize fuzz torture mbox clean
