@@ -221,7 +221,8 @@ def dangling(path):
 def pages():
     for folder, _, names in os.walk(os.path.join(TOP, 'docs')):
         for name in names:
-            yield os.path.relpath(os.path.join(folder, name), TOP)
+            if name.endswith('.rst'):
+                yield os.path.relpath(os.path.join(folder, name), TOP)
     yield 'README.rst'
 
 
