@@ -21,8 +21,9 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
 sys.path.insert(0, os.path.join(TOP, 'tests', 'lab'))
 
-from bench import cells, overview, pick, plots, report, tables  # noqa: E402
-from lab.tap import Skipped, Tap                                # noqa: E402
+from bench import cells, overview, pick, plots   # noqa: E402
+from bench import records as store, report, tables  # noqa: E402
+from lab.tap import Skipped, Tap                 # noqa: E402
 
 DIRECTORY = os.path.join(TOP, 'docs', 'benchmarks')
 DATA = os.path.join(DIRECTORY, 'data')
@@ -225,7 +226,6 @@ def test_names(tap):
 def test_pages(tap):
     records, points = [], []
     if glob.glob(os.path.join(DATA, '**', '*.json'), recursive=True):
-        from bench import records as store
         records = store.load(DATA)
         points = pick.ordered(store.summarise(records))
     for path in [*report.pages(DIRECTORY), os.path.join(TOP, 'README.rst')]:

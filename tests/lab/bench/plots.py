@@ -14,6 +14,7 @@ import typing
 
 from . import curves, pick, style
 from .cells import MIB
+from .records import summarise
 from .style import DASHED, DISK, INK, LAN, MUTED, SAN
 
 
@@ -269,7 +270,7 @@ def save(plot, directory):
 
 
 def write(points, records, directory):
-    """Draws all of them; pictures of before are removed."""
+    """Draws all of them, and returns their paths; others are removed."""
     os.makedirs(directory, exist_ok=True)
     plots = plan(points, records)
     for plot in plots:
@@ -277,3 +278,9 @@ def write(points, records, directory):
     for name in os.listdir(directory):
         if name.endswith('.svg') and name not in [p.name for p in plots]:
             os.remove(os.path.join(directory, name))
+    return [os.path.join(directory, p.name) for p in plots]
+
+
+def draw(records, directory):
+    """The same, of records alone."""
+    return write(summarise(records), records, directory)

@@ -6,10 +6,10 @@ from lab.paths import LabError
 
 #: colours that the colour-blind can tell apart (Okabe and Ito)
 COLOURS = {
-    'plain': '#555555', 'drop': '#e69f00', 'multifd': '#56b4e9',
-    'zstd': '#cc79a7', 'postcopy': '#d55e00',
+    'plain': '#555555', 'drop-caches': '#e69f00', 'multifd': '#56b4e9',
+    'multifd-zstd': '#cc79a7', 'postcopy': '#d55e00',
     'auto-converge': '#999933', 'skip': '#009e73',
-    'skip-zstd': '#0072b2',
+    'skip-multifd-zstd': '#0072b2',
 }
 OTHER = '#333333'
 LAN, SAN, DISK = '#0072b2', '#e69f00', '#cc79a7'
