@@ -95,7 +95,7 @@ def ceiling(points, records):
             percent(after, against), answered(ours, plain)])
     return simple(['workload', 'setting', 'LAN:SAN', 'C/R', 'saved, %',
                    'ceiling, %', 'of that, %', 'goal',
-                   'answers/s after', "plain precopy's", 'of that, %',
+                   'answers/s after', "precopy's", 'of that, %',
                    'goal'], rows)
 
 

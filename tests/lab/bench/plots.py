@@ -84,7 +84,7 @@ def delays(points, records):
 
 
 def wires(points, records):
-    """Both wires and the clients: plain precopy and ours side by side"""
+    """Both wires and the clients: precopy and ours side by side"""
     peers = [pick.one(points, peer=p) for p in ('plain', pick.OURS)]
     runs = [curves.typical(records, p, 'lan') for p in peers]
     clients = all(r['series'].get('answers') for r in runs)
@@ -148,11 +148,11 @@ def share(points, records):
                         [100 * c for _, c, _ in limit], **DASHED,
                         label='the most possible')
     axes[0, 0].set_ylabel('total time, s')
-    axes[0, 1].set_ylabel('saved, % of plain precopy')
+    axes[0, 1].set_ylabel('saved, % of precopy')
     for axis in axes[0]:
         axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
         axis.set_xlim(left=-0.03)
-        axis.set_xlabel('C/R: clean cache, share of what plain precopy sends')
+        axis.set_xlabel('C/R: clean cache, share of what precopy sends')
         if axis.get_legend_handles_labels()[0]:
             axis.legend()
     return figure

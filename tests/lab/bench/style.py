@@ -3,6 +3,7 @@
 """How the pictures look: matplotlib, set up, and what they have in common."""
 
 from lab.paths import LabError
+from .peers import PEERS
 
 #: colours that the colour-blind can tell apart (Okabe and Ito)
 COLOURS = {
@@ -11,7 +12,8 @@ COLOURS = {
     'auto-converge': '#999933', 'skip': '#009e73',
     'skip-multifd-zstd': '#0072b2',
 }
-OTHER = '#333333'
+#: of peers that are new
+OTHERS = ('#332288', '#882255', '#117733', '#ddaa33')
 LAN, SAN, DISK = '#0072b2', '#e69f00', '#cc79a7'
 INK, MUTED, GRID = '#1f2933', '#616e7c', '#e4e7eb'
 #: a line that marks a moment or a limit
@@ -44,7 +46,11 @@ def pyplot():
 
 
 def colour(peer):
-    return COLOURS.get(peer, OTHER)
+    """Of a peer; a new one has its own, too."""
+    new = [name for name in PEERS if name not in COLOURS]
+    if peer in new:
+        return OTHERS[new.index(peer) % len(OTHERS)]
+    return COLOURS.get(peer, INK)
 
 
 def figure(title, subtitle, rows, columns, height, **options):
