@@ -10,9 +10,9 @@ do not see::
 
     .. end of generated
 
-write() replaces what stands between them, in each page of docs/benchmarks,
-and draws the pictures.  The pages are whole as they are kept in the tree, so
-that they can be read on a forge, too.
+write() replaces what stands between them, in each page of docs/benchmarks and
+in the README, and draws the pictures.  The pages are whole as they are kept in
+the tree, so that they can be read on a forge, too.
 """
 
 import glob
@@ -135,16 +135,16 @@ def brief(records):
 
 
 def pages(directory):
-    return sorted(glob.glob(os.path.join(directory, '*.rst')))
+    """Those of docs/benchmarks, and the README above it"""
+    readme = os.path.join(directory, '../../README.rst')
+    return sorted(glob.glob(os.path.join(directory, '*.rst'))) + (
+        [os.path.normpath(readme)] if os.path.exists(readme) else [])
 
 
-def write(records, points, directory, also=()):
-    """
-    Fills in the pages in a directory, and others that have such sections, and
-    draws the pictures.
-    """
+def write(records, points, directory):
+    """Fills in the pages, and draws the pictures."""
     points = pick.ordered(points)
-    for path in [*pages(directory), *also]:
+    for path in pages(directory):
         with open(path, encoding='utf-8') as file:
             old = file.read()
         new = fill(old, points, records)
