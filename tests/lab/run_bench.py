@@ -88,6 +88,9 @@ def parse(words):
         args.groups = chosen(args)
     except LabError as error:
         parser.error(str(error))
+    if args.full and not args.quiet:
+        parser.error('--full --no-wait: expected one of them; what is kept '
+                     'was measured on a quiet machine')
     if args.before < 5 or (args.after is not None and args.after < 5):
         parser.error(f'--before {args.before} --after {args.after}: expected '
                      '5 seconds or more')

@@ -8,6 +8,7 @@ Times are seconds of CPU, from /proc.
 
 import collections
 import glob
+import hashlib
 import os
 import re
 import time
@@ -27,7 +28,12 @@ def machine():
         model = re.search(r'model name\s*: (.*)', file.read())
     with open('/proc/meminfo') as file:
         memory = int(re.search(r'MemTotal:\s+(\d+)', file.read()).group(1))
-    return {'cpus': os.cpu_count(),
+    try:
+        with open('/etc/machine-id', 'rb') as file:
+            number = hashlib.sha256(file.read()).hexdigest()[:8]
+    except OSError:
+        number = 'unknown'
+    return {'id': number, 'cpus': os.cpu_count(),
             'model': model.group(1).strip() if model else 'unknown',
             'memory_mib': memory >> 10, 'kernel': os.uname().release}
 
