@@ -25,6 +25,7 @@ from bench.peers import PEERS
 from bench.workloads import WORKLOADS
 from lab import paths
 from lab.paths import LabError
+from lab.procs import Interrupted
 
 OUTPUT = os.path.join(paths.BUILD, 'bench')
 KEPT = os.path.join(paths.ROOT, 'docs/benchmarks/data')
@@ -76,6 +77,8 @@ def parse(words):
         'form begins anew, --full goes on')
     add('--no-wait', dest='quiet', action='store_false',
         help='measure although others use the CPUs (for a trial)')
+    add('--output', default=OUTPUT, metavar='DIR',
+        help='where result.json and the pictures go')
     add('--minutes', type=float, metavar='N', help='begin no run after that')
     add('--again', action='store_true', help='try again what has failed')
     add('--list', action='store_true', help='list the runs, and do none')
@@ -96,7 +99,7 @@ def parse(words):
                      '5 seconds or more')
     if args.data is None:
         args.data = KEPT if args.full or args.report \
-            else os.path.join(OUTPUT, 'data')
+            else os.path.join(args.output, 'data')
     return args
 
 
@@ -168,12 +171,12 @@ def summary(record):
             + (f', full: {", ".join(full)}' if full else ''))
 
 
-def measure(args, store, runs):
+def measure(args, store, runs, done):
+    """Do the runs, and add their records to done."""
     from bench.run import Benchmark     # needs what is built
 
     clock = Clock(len(runs))
     bench = Benchmark(clock.say, args.qemu, args.before, args.quiet)
-    failed = 0
     for run in runs:
         if args.minutes and time.monotonic() - clock.start \
                 > args.minutes * 60:
@@ -182,21 +185,31 @@ def measure(args, store, runs):
         clock.say(str(run))
         record = bench.record(run)
         store.save(run, record)
+        done.append(record)
         clock.done(record['seconds'])
         clock.say('  ' + summary(record))
-        failed += record['status'] != 'ok'
-    return failed
 
 
-def finish(args, store):
-    """result.json and pictures of all that is there."""
-    found = store.all()
-    path = os.path.join(OUTPUT, 'result.json')
+def finish(output, found):
+    """result.json and pictures of these records."""
+    path = os.path.join(output, 'result.json')
     records.write_result(path, found, machine())
     print(path)
-    from bench import plots             # wants matplotlib
-    for name in plots.draw(found, OUTPUT):
-        print(name)
+    try:
+        from bench import plots
+        for name in plots.draw(found, output):
+            print(name)
+    except ImportError as error:
+        print(f'no pictures: {error}', file=sys.stderr)
+
+
+def left(args, store, runs):
+    """Those that are still to be done."""
+    if not args.full:
+        return runs
+    kept = {run: store.load(run) for run in runs}
+    return [run for run in runs if kept[run] is None
+            or (args.again and kept[run]['status'] != 'ok')]
 
 
 def main():
@@ -207,28 +220,22 @@ def main():
     if args.report:
         from bench import report
         found = store.all()
-        report.write(found, records.summarise(found),
-                     os.path.dirname(KEPT))
+        report.write(found, records.summarise(found), os.path.dirname(KEPT))
         return 0
-    runs = list(plan.runs(args.groups, args.verify))
-    if args.full:
-        kept = {run: store.load(run) for run in runs}
-        runs = [run for run in runs if kept[run] is None
-                or (args.again and kept[run]['status'] != 'ok')]
+    runs = left(args, store, list(plan.runs(args.groups, args.verify)))
     if args.list:
         for run in runs:
             print(run)
         return 0
-    os.makedirs(OUTPUT, exist_ok=True)
-    status = 0
+    os.makedirs(args.output, exist_ok=True)
+    done, status = [], 0
     try:
-        if measure(args, store, runs):
-            status = 1
-    except KeyboardInterrupt:
+        measure(args, store, runs, done)
+    except (KeyboardInterrupt, Interrupted) as error:
         print('interrupted; what was measured is kept', file=sys.stderr)
-        status = 130
-    finish(args, store)
-    return status
+        status = getattr(error, 'code', 130)
+    finish(args.output, store.all() if args.full else done)
+    return status or int(any(r['status'] != 'ok' for r in done))
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ WEB_RATE, WEB_CONNECTIONS = 75, 4
 #: the same of each of several guests
 SMALL_WEB_RATE, SMALL_WEB_CONNECTIONS = 25, 1
 #: transactions a second of all connections
-DATABASE_RATES = {'db-select': 200, 'db-tpcb': 25}
+DATABASE_RATES = {'db-select': 200, 'db-tpcb': 15}
 DATABASE_CLIENTS = 4
 #: so many are drawn; then they are asked for again
 REQUESTS = 60000
@@ -65,3 +65,9 @@ class Drive:
         found = [client.stop() for client in self.started]
         self.started = []
         return answers.merge(found)
+
+    def close(self):
+        """End them all, whatever they wait for."""
+        for client in self.started:
+            client.close()
+        self.started = []

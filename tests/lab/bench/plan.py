@@ -33,8 +33,8 @@ class Setting:
     the workload of that name dirties, a share of the channel's rate.
     """
     name: str = 'base'
-    lan: float = 0.4
-    san: float = 1.0
+    lan: float = 0.5
+    san: float = 1.25
     san_load: float = 0.0
     share: float = 0.6
     ram: int = 2048                     # MiB, of each guest
@@ -115,18 +115,18 @@ class Run:
 BASE = Setting()
 #: each differs from BASE in one thing
 ELSEWHERE = (
-    Setting('san-10x', san=4.0),
-    Setting('lan-2.5x', lan=1.0, san=0.4),
+    Setting('san-10x', san=5.0),
+    Setting('lan-2.5x', lan=1.25, san=0.5),
     Setting('share-0', share=0),
     Setting('share-0.3', share=0.3),
     Setting('share-0.9', share=0.9),
     Setting('no-prealloc', prealloc=False),
     Setting('no-driver', driver=False),
-    Setting('slow-san', san=0.04),
+    Setting('slow-san', san=0.05),
     Setting('busy-san', san_load=0.5),
     Setting('evacuate', guests=8, ram=384),
 )
-EQUAL = Setting('equal', san=0.4)
+EQUAL = Setting('equal', san=0.5)
 WRITES = (Setting('write-0', write=0), Setting('write-1.5', write=1.5))
 FEW = ('plain', 'postcopy', 'skip')
 
@@ -143,7 +143,8 @@ def short():
 def full():
     """The matrix; what matters most comes first."""
     main = ('web', *DATABASES)
-    groups = [Group(BASE, name, all_peers(name), 5, AFTER) for name in main]
+    groups = [Group(BASE, name, all_peers(name), runs, AFTER)
+              for name, runs in zip(main, (5, 5, 3))]
     groups += [Group(EQUAL, name, FEW, 3, AFTER) for name in main]
     groups += [Group(setting, 'web', FEW, 3, tier=1)
                for setting in ELSEWHERE]

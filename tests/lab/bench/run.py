@@ -7,10 +7,10 @@ Times are seconds of time.monotonic(); zero is when the operator begins.
 """
 
 import bisect
-import contextlib
 import dataclasses
 import os
 import time
+import traceback
 
 from lab import kernel, net, ram, scenario
 from lab.files import need_memory
@@ -66,12 +66,16 @@ class Benchmark:
             'version': VERSION, 'setting': dataclasses.asdict(run.setting),
             'workload': run.workload, 'peer': run.peer, 'round': run.round,
             'commit': commit(), 'machine': meter.machine(),
-'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(begin)),
+            'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(begin)),
         }
         try:
             record.update(_One(self, run).measure(), status='ok')
         except LabError as error:
             record.update(status='failed', reason=str(error)[:2000])
+        except Exception as error:      # whatever it is, the rest goes on
+            traceback.print_exc()
+            record.update(status='failed',
+                          reason=f'{type(error).__name__}: {error}'[:2000])
         record['seconds'] = round(time.time() - begin)
         return record
 
@@ -202,8 +206,7 @@ class _One:
         self._wait(processors)
         wrong = sum(len(ram.compare(g.source, g.destination))
                     for g in self.guests)
-        with contextlib.suppress(LabError):     # nobody answers them any more
-            self.drive.stop()
+        self.drive.close()              # nobody answers them any more
         self._hand_over()
         return {'wrong_pages': wrong + self._check()}
 
@@ -254,14 +257,14 @@ class _One:
             stop = min(self._event(g.source, 'STOP') for g in self.guests)
             stats = [pagecache(g.info) for g in self.guests]
             self._hand_over()
-            time.sleep(max(0, resume + self.run.after
-                           - time.monotonic()))
+            last = max(resume, end) + self.run.after
+            time.sleep(max(0, last - time.monotonic()))
         disk = sum(g.destination.disk_bytes_read(i) for g in self.guests
                    for i in range(len(self.luns)))
         suffered = self.neighbour.stop() if self.neighbour else None
         served = self.drive.stop()
         found = served.answers
-        result = self._figures(found, begin, stop, resume)
+        result = self._figures(found, begin, stop, resume, last)
         result.update({
             'total_ms': max(g.info['total-time'] for g in self.guests)
             if len(self.guests) == 1 and not self.peer.prepare
@@ -289,13 +292,12 @@ class _One:
         """About four seconds of reading."""
         return max(8, min(512, int(self.setting.san * 1e9 / 8 * 4 / MIB)))
 
-    def _figures(self, found, begin, stop, resume):
+    def _figures(self, found, begin, stop, resume, last):
         before = answers.rate(found, begin - min(SPAN, self.benchmark.before),
                               begin)
         if not before:
             raise LabError('the clients had no answer in the time before the '
                            'migration')
-        last = resume + self.run.after
         return {
             'switchover_ms': round((resume - begin) * 1000),
             'blackout_ms': round((resume - stop) * 1000, 1),
