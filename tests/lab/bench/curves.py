@@ -11,7 +11,8 @@ BEFORE, AFTER = 20, 30
 def typical(records, point, series):
     """The median run of a point, if it is good and has such a series"""
     runs = pick.runs(records, point) if pick.good(point) else []
-    runs = [r for r in runs if r['series'].get(series)]
+    runs = [r for r in runs
+            if any(x is not None for x in r['series'].get(series, ()))]
     return pick.typical(runs) if runs else None
 
 

@@ -262,9 +262,12 @@ class _One:
         disk = sum(g.destination.disk_bytes_read(i) for g in self.guests
                    for i in range(len(self.luns)))
         suffered = self.neighbour.stop() if self.neighbour else None
-        served = self.drive.stop()
+        each = self.drive.stop()
+        served = answers.merge(each)
         found = served.answers
-        result = self._figures(found, begin, stop, resume, last)
+        result = self._figures(found, begin, stop, resume)
+        result['client_gap_ms'] = _ms(max(answers.gap(x.answers, begin, last)
+                                          for x in each))
         result.update({
             'total_ms': max(g.info['total-time'] for g in self.guests)
             if len(self.guests) == 1 and not self.peer.prepare
@@ -279,8 +282,8 @@ class _One:
             * scenario.PAGE,
             'bare_bps': self.bare and round(self.bare),
             'client_errors': served.errors, 'disk_bytes_after': disk,
-            'neighbour_p99_ms': suffered and _ms(
-                answers.p99(suffered.answers, begin, end)),
+            'neighbour_p99_ms': suffered and _latency(suffered.answers,
+                                                      begin, end),
             'pagecache': stats[0] if len(stats) == 1 else stats,
             'downtimes_ms': [g.info['downtime'] for g in self.guests],
             'series': self._series(found, begin, watch),
@@ -292,7 +295,7 @@ class _One:
         """About four seconds of reading."""
         return max(8, min(512, int(self.setting.san * 1e9 / 8 * 4 / MIB)))
 
-    def _figures(self, found, begin, stop, resume, last):
+    def _figures(self, found, begin, stop, resume):
         before = answers.rate(found, begin - min(SPAN, self.benchmark.before),
                               begin)
         if not before:
@@ -301,15 +304,14 @@ class _One:
         return {
             'switchover_ms': round((resume - begin) * 1000),
             'blackout_ms': round((resume - stop) * 1000, 1),
-            'client_gap_ms': _ms(answers.gap(found, begin, last)),
             'client_before': before,
             'client_during': answers.rate(found, begin, resume),
             'client_after': answers.rate(
                 found, resume, resume + min(SPAN, self.run.after)),
-            'client_p99_before': _ms(answers.p99(
-                found, begin - min(SPAN, self.benchmark.before), begin)),
-            'client_p99_after': _ms(answers.p99(
-                found, resume, resume + min(SPAN, self.run.after))),
+            'client_p99_before': _latency(
+                found, begin - min(SPAN, self.benchmark.before), begin),
+            'client_p99_after': _latency(
+                found, resume, resume + min(SPAN, self.run.after)),
             'recovery_ms': _ms(answers.recovery(found, stop, before)),
         }
 
@@ -322,8 +324,8 @@ class _One:
             return [round(x) for x in watch.slots(label, begin, first,
                                                   len(counts))]
 
-        def micro(values):
-            return [None if x is None else round(x * 1e6) for x in values]
+        def micro(values):              # heartbeats have none
+            return [round(x * 1e6) if x else None for x in values]
 
         busy = watch.slots('busy', begin, first, len(counts))
         return {'slot_ms': round(SLOT * 1000), 'first_ms': first * 1000,
@@ -358,6 +360,11 @@ class Watch(Sampler):
 
 def _sum(used, label):
     return round(sum(v for k, v in used.items() if k.startswith(label)), 2)
+
+
+def _latency(found, a, b):
+    """p99 in ms, or None for what has no latency, as heartbeats."""
+    return _ms(answers.p99(found, a, b) or None)
 
 
 def _ms(seconds):
