@@ -31,6 +31,7 @@
 #include "options.h"
 #include "pagecache-hooks.h"
 #include "pagecache-digest.h"
+#include "pagecache-populate.h"
 #include "pagecache-wire.h"
 #include "qemu-file.h"
 #include "ram.h"
@@ -66,6 +67,7 @@ typedef struct PagecacheDst {
     unsigned page_bits;
     DstBlock *blocks;           /* start->blocks->len of them */
     GArray *disks;              /* of DstDisk, ids ascending; main thread */
+    PagecachePopulate *populate;    /* main thread; NULL: this host can't */
 
     /*
      * Nothing is written to guest RAM unless a copier saw !revoked after it
@@ -297,6 +299,7 @@ static void run_done(void *opaque, const PagecacheRun *run,
 /* Returns once no refill writes guest RAM any more, after memcpy()s at most. */
 static void revoke_refills(PagecacheDst *d)
 {
+    pagecache_populate_stop(d->populate);
     qatomic_set(&d->revoked, true);
     smp_mb(); /* pairs with the one in copy_page() */
     while (qatomic_load_acquire(&d->copiers)) {
@@ -396,6 +399,7 @@ static bool set_up_blocks(PagecacheDst *d, Error **errp)
 {
     guint i;
 
+    d->populate = pagecache_populate_new();
     d->blocks = g_new0(DstBlock, d->start->blocks->len);
     for (i = 0; i < d->start->blocks->len; i++) {
         PagecacheWireBlock *w = &g_array_index(d->start->blocks,
@@ -425,6 +429,7 @@ static bool set_up_blocks(PagecacheDst *d, Error **errp)
         };
         rb->pagecache_claims = d->blocks[i].claims;
         memory_region_ref(rb->mr);      /* it may be unplugged meanwhile */
+        pagecache_populate_add_block(d->populate, rb->host, rb->max_length);
     }
     return true;
 }
@@ -543,6 +548,9 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o)
             stat64_add(&d->superseded, 1);
         }
         if (run.npages && disk->reader) {
+            pagecache_populate_want(d->populate, run.block,
+                                    run.page << d->page_bits,
+                                    (uint64_t)run.npages << d->page_bits);
             pagecache_reader_submit(disk->reader, &run, 1);
         } else if (run.npages) {
             report_unavailable(d, run.block, run.page, run.npages);
@@ -758,6 +766,7 @@ int pagecache_dst_cleanup(void *opaque)
     qapi_free_MigrationPagecacheInfo(last_info);
     last_info = pagecache_dst_info();
     dst = NULL;
+    pagecache_populate_free(g_steal_pointer(&d->populate));
     let_blocks_go(d);
     trace_pagecache_dst_cleanup();
     dst_unref(d);

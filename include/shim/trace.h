@@ -22,5 +22,6 @@
 #define trace_pagecache_reader_gone(...)        ((void)0)
 
 #define trace_pagecache_fault(...)              ((void)0)
+#define trace_pagecache_populate(...)           ((void)0)
 
 #endif
