@@ -22,6 +22,7 @@
 #define trace_pagecache_reader_gone(...)        ((void)0)
 
 #define trace_pagecache_fault(...)              ((void)0)
-#define trace_pagecache_populate(...)           ((void)0)
+#define trace_pagecache_populate(host, bytes, ret, us) \
+    ((void)(ret), (void)(us))
 
 #endif
