@@ -177,7 +177,7 @@ def with_series():
                      lan_bytes=50000 * r['total_ms'], series={
                 'slot_ms': 100, 'first_ms': -20000,
                 'answers': [5] * 300, 'p50_us': [None] * 300,
-                'p99_us': [None] * 300, 'lan': [5000000] * 300,
+                'p99_us': [None, 2000] * 150, 'lan': [5000000] * 300,
                 'san': [None, 1] * 150, 'cpu': [0.5] * 300})
     for p in points:
         if pick.good(p):
