@@ -241,8 +241,9 @@ def plan(points, records):
         if any(curves.typical(records, p, 'answers') for p in able):
             add('throughput' + where, f'Answers over time: {what}',
                 throughput, of)
-        if any(curves.typical(records, p, 'p99_us') for p in able):
-            add('delays' + where, f'Latency over time: {what}', delays, of)
+            if any(curves.typical(records, p, 'p99_us') for p in able):
+                add('delays' + where, f'Latency over time: {what}', delays,
+                    of)
         if setting != base['setting'] or not able:
             continue
         if workload == 'web':
