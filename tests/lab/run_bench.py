@@ -29,8 +29,8 @@ from lab.procs import Interrupted
 
 OUTPUT = os.path.join(paths.BUILD, 'bench')
 KEPT = os.path.join(paths.ROOT, 'docs/benchmarks/data')
-#: seconds with clients before a migration
-BEFORE = 20
+#: seconds with clients before a migration; in the short form
+BEFORE, SHORT_BEFORE = 20, 10
 
 
 def pair(text):
@@ -70,7 +70,7 @@ def parse(words):
     add('--runs', type=int, metavar='N', help='so many of each point')
     add('--no-verify', dest='verify', action='store_false',
         help='leave out the runs that compare RAM')
-    add('--before', type=int, default=BEFORE, metavar='S',
+    add('--before', type=int, metavar='S',
         help='seconds with clients before the migration')
     add('--after', type=int, metavar='S', help='and after it')
     add('--data', metavar='DIR', help='where records are kept; the short '
@@ -87,6 +87,8 @@ def parse(words):
         help='only write tables and pictures of docs/benchmarks')
     add('--qemu', default=paths.QEMU, metavar='PATH', help='the QEMU to use')
     args = parser.parse_args(words)
+    if args.before is None:
+        args.before = BEFORE if args.full else SHORT_BEFORE
     try:
         args.groups = chosen(args)
     except LabError as error:

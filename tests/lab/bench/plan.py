@@ -9,6 +9,7 @@ fair to all.
 """
 
 import dataclasses
+import re
 import typing
 
 from lab.paths import LabError
@@ -49,6 +50,8 @@ class Setting:
             if not good:
                 raise LabError(f'{key}={getattr(self, key)}: expected {what}')
 
+        expect(re.fullmatch(r'[\w.-]+', self.name), 'name',
+               'letters, digits, dots and hyphens')
         expect(0 < self.lan <= 10, 'lan', 'more than 0 and at most 10 Gbit/s')
         expect(0 < self.san <= 10, 'san', 'more than 0 and at most 10 Gbit/s')
         expect(0 <= self.san_load <= 1, 'san_load', 'a share from 0 to 1')
@@ -76,6 +79,7 @@ class Group:
     runs: int
     after: int = 30
     tier: int = 0
+    verify: bool = True                 # one run more that compares RAM
 
     def check(self):
         self.setting.check()
@@ -137,7 +141,8 @@ def all_peers(workload):
 
 
 def short():
-    return [Group(BASE, 'web', FEW, 3), Group(BASE, 'db-select', FEW, 1)]
+    return [Group(BASE, 'web', FEW, 3, 20),
+            Group(BASE, 'db-select', FEW, 1, 20, verify=False)]
 
 
 def full():
@@ -173,5 +178,5 @@ def _round(group, number, verify):
     for peer in group.peers:
         yield Run(group.setting, group.workload, peer, number, group.after)
     for peer in group.peers:
-        if verify and PEERS[peer].ours:
+        if verify and group.verify and PEERS[peer].ours:
             yield Run(group.setting, group.workload, peer, VERIFY)
