@@ -15,7 +15,7 @@ demo:                   ## migrate a Linux guest without its page cache (ARGS=..
 bench:                  ## what clients see of a migration, every way there is (FULL=1 ARGS=...)
 	@scripts/bench $(if $(FULL),--full) $(ARGS)
 
-check:                  ## all tests that fit in half an hour (ARGS=suite...)
+check:                  ## all tests that fit in three quarters of an hour (ARGS=suite...)
 	@scripts/check $(ARGS)
 
 model:                  ## Spin checks the models of the protocol, part of check
