@@ -81,8 +81,8 @@ struct vpc_ioc_stats {
 	__u64 unmapped;			/* no block of its own: hole, ... */
 	__u64 foreign;			/* all in the list of what is left out */
 	__u64 inodes;			/* that were looked at */
-	__u64 pauses;			/* times that a file system was left to
-					 * wait for the device or for others
+	__u64 pauses;			/* times that a file system was left for
+					 * others to go on
 					 */
 	__u64 usecs;			/* duration */
 };
