@@ -98,6 +98,40 @@ static void test_tls(void)
     pct_free(t);
 }
 
+/*
+ * Both sides change their keys while offers and reports go over the channel
+ * (tests/tools/tlsrekey.c, whose library PAGECACHE_TLSREKEY names).
+ */
+static void test_tls_new_keys(void)
+{
+    const char *library = getenv("PAGECACHE_TLSREKEY");
+    g_autofree char *count = NULL, *counted = NULL;
+    gsize keys;
+    PcTest *t;
+
+    if (!library || !*library) {
+        g_test_skip("PAGECACHE_TLSREKEY is not set "
+                    "(tests/tools/build-tlsrekey)");
+        return;
+    }
+    count = g_strdup_printf("/tmp/pagecache-keys-%d", getpid());
+    g_setenv("TLSREKEY_COUNT", count, true);
+    g_setenv("LD_PRELOAD", library, true);
+    t = tls_pair(KEY, KEY);
+    g_unsetenv("LD_PRELOAD");
+    g_unsetenv("TLSREKEY_COUNT");
+    if (!t) {
+        return;
+    }
+
+    pct_incoming(t);
+    migrate_cache(t);
+    pct_free(t);
+    g_assert_true(g_file_get_contents(count, &counted, &keys, NULL));
+    g_assert_cmpuint(keys, >=, 2);
+    unlink(count);
+}
+
 static void test_tls_multifd(void)
 {
     PcTest *t = tls_pair(KEY, KEY);
@@ -362,6 +396,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 
     qtest_add_func("/pagecache/channel/tls", test_tls);
+    qtest_add_func("/pagecache/channel/tls-new-keys", test_tls_new_keys);
     qtest_add_func("/pagecache/channel/tls-multifd", test_tls_multifd);
     qtest_add_func("/pagecache/channel/tls-other-key", test_tls_other_key);
     qtest_add_func("/pagecache/secret/control/plain-shows-it",
