@@ -77,7 +77,7 @@ class Group:
     workload: str
     peers: typing.Sequence[str]
     runs: int
-    after: int = 30
+    after: int = 20
     tier: int = 0
     verify: bool = True                 # one run more that compares RAM
 
@@ -109,7 +109,7 @@ class Run:
     workload: str
     peer: str
     round: int
-    after: int = 30
+    after: int = 20
 
     def __str__(self):
         what = 'RAM compared' if self.round == VERIFY else f'run {self.round}'
@@ -141,8 +141,8 @@ def all_peers(workload):
 
 
 def short():
-    return [Group(BASE, 'web', FEW, 3, 20),
-            Group(BASE, 'db-select', FEW, 1, 20, verify=False)]
+    return [Group(BASE, 'web', FEW, 3, 15),
+            Group(BASE, 'db-select', FEW, 1, 15, verify=False)]
 
 
 def full():
