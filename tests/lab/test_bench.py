@@ -62,13 +62,16 @@ def order(tap):
     found = [(r.peer, r.round) for r in plan.runs([group])]
     tap.check(found == [('plain', 1), ('skip', 1), ('skip', plan.VERIFY),
                         ('plain', 2), ('skip', 2)], 'peers take turns', found)
-    other = plan.Group(setting, 'scan', ('plain',), 3)
-    later = plan.Group(setting, 'idle', ('plain',), 1, tier=1)
-    found = [(r.workload, r.round)
-             for r in plan.runs([later, other, group], verify=False)]
-    tap.check(found == [('scan', 1), *[('web', 1)] * 2, ('scan', 2),
-                        *[('web', 2)] * 2, ('scan', 3), ('idle', 1)],
-              'rounds over all points of a tier', found)
+    other = plan.Group(setting, 'scan', ('plain',), 3, 60)
+    later = plan.Group(setting, 'idle', ('plain',), 2, tier=1)
+    found = list(plan.runs([later, other, group], verify=False))
+    names = [(r.workload, r.round) for r in found]
+    tap.check(names == [('scan', 1), *[('web', 1)] * 2, ('idle', 1),
+                        ('scan', 2), *[('web', 2)] * 2, ('idle', 2),
+                        ('scan', 3)], 'rounds over all points', names)
+    tap.check([r.after for r in found if r.workload == 'scan']
+              == [60, plan.SPAN, plan.SPAN], 'a long look at the first',
+              found)
     runs = list(plan.runs(plan.full()))
     tap.check(len(runs) == len(set(runs)), 'no run twice')
     base = dataclasses.asdict(plan.BASE)

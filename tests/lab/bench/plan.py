@@ -22,6 +22,8 @@ VERIFY = 0
 DATABASES = ('db-select', 'db-tpcb')
 #: how long clients are watched where it is told how they fare, seconds
 AFTER = 60
+#: what is said of "before" and "after" in a point
+SPAN = 20
 #: those of which several guests can be told apart, and share a LUN
 SHARING = ('web',)
 
@@ -70,8 +72,8 @@ class Group:
     """
     Points that are measured in turns.
 
-    after: for how many seconds clients are watched after the migration.
-    tier: those of a lower one are measured first, all of them.
+    after: for how many seconds clients are watched after the migration, in
+    the first run.  tier: how many rounds it comes behind the others.
     """
     setting: Setting
     workload: str
@@ -153,30 +155,31 @@ def full():
     groups += [Group(EQUAL, name, FEW, 3, AFTER) for name in main]
     groups += [Group(setting, 'web', FEW, 3, tier=1)
                for setting in ELSEWHERE]
-    groups += [Group(BASE, name, all_peers(name), 3, tier=2)
+    groups += [Group(BASE, name, all_peers(name), 3, tier=1)
                for name in ('idle', 'scan', 'write')]
     groups += [Group(setting, 'write',
                      ('plain', 'postcopy', 'auto-converge', 'skip'), 3,
-                     tier=2) for setting in WRITES]
+                     tier=1) for setting in WRITES]
     return groups
 
 
 def runs(groups, verify=True):
     """
     All runs in the order in which they are done: the first round of each
-    point of a tier, the second of each, and so on.
+    point, the second of each, and so on; those of tier 1 one round behind.
     """
-    for tier in sorted({g.tier for g in groups}):
-        some = [g for g in groups if g.tier == tier]
-        for number in range(1, max(g.runs for g in some) + 1):
-            for group in some:
-                if number <= group.runs:
-                    yield from _round(group, number, verify and number == 1)
+    for step in range(1, max(g.runs + g.tier for g in groups) + 1):
+        for group in groups:
+            number = step - group.tier
+            if 1 <= number <= group.runs:
+                yield from _round(group, number, verify and number == 1)
 
 
 def _round(group, number, verify):
+    # the pictures are of the first
+    after = group.after if number == 1 else min(group.after, SPAN)
     for peer in group.peers:
-        yield Run(group.setting, group.workload, peer, number, group.after)
+        yield Run(group.setting, group.workload, peer, number, after)
     for peer in group.peers:
         if verify and group.verify and PEERS[peer].ours:
             yield Run(group.setting, group.workload, peer, VERIFY)

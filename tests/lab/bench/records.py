@@ -102,7 +102,7 @@ def _spread(values):
     values = [x for x in values if x is not None]
     if not values:
         return None
-    return [round(x, 4) if isinstance(x, float) else x
+    return [round(x, 4) if x % 1 else int(x)
             for x in (statistics.median(values), min(values), max(values))]
 
 

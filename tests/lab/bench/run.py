@@ -22,13 +22,11 @@ from . import answers, meter
 from .drive import Drive
 from .neighbour import Neighbour
 from .peers import PEERS
-from .plan import VERIFY
+from .plan import SPAN, VERIFY
 from .records import VERSION, commit
 from .workloads import WORKLOADS
 
 SLOT = 0.1
-#: what is said of "after" and "before" in a point
-SPAN = 20
 #: clients run so long before anything counts: a fresh guest is slow at first
 SETTLE = 10
 #: caches are filled at such a speed at least, Gbit/s
@@ -258,9 +256,10 @@ class _One:
             stats = [pagecache(g.info) for g in self.guests]
             self._hand_over()
             last = max(resume, end) + self.run.after
-            time.sleep(max(0, last - time.monotonic()))
-        disk = sum(g.destination.disk_bytes_read(i) for g in self.guests
-                   for i in range(len(self.luns)))
+            _sleep_until(min(resume + SPAN, last))
+            disk = sum(g.destination.disk_bytes_read(i) for g in self.guests
+                       for i in range(len(self.luns)))
+            _sleep_until(last)
         suffered = self.neighbour.stop() if self.neighbour else None
         each = self.drive.stop()
         served = answers.merge(each)
@@ -360,6 +359,10 @@ class Watch(Sampler):
 
 def _sum(used, label):
     return round(sum(v for k, v in used.items() if k.startswith(label)), 2)
+
+
+def _sleep_until(when):
+    time.sleep(max(0, when - time.monotonic()))
 
 
 def _latency(found, a, b):
