@@ -21,7 +21,6 @@ import re
 
 from . import overview, pick, plots, tables
 from .cells import NONE
-from .records import summarise
 
 MARKS = re.compile(r'^(\.\. generated: *(.*?) *\n)(.*?)'
                    r'^(\.\. end of generated\n)', re.S | re.M)
@@ -125,13 +124,6 @@ def fill(text, points, records):
     if count != begun:
         raise ReportError(f'{begun} generated sections begin, {count} end')
     return filled
-
-
-def brief(records):
-    """The most important tables, for a terminal"""
-    points = pick.ordered(summarise(records))
-    return '\n'.join([*overview.overview(points, records), '',
-                      *overview.ceiling(points, records)])
 
 
 def pages(directory):

@@ -295,8 +295,9 @@ class _One:
         return max(8, min(512, int(self.setting.san * 1e9 / 8 * 4 / MIB)))
 
     def _figures(self, found, begin, stop, resume):
-        before = answers.rate(found, begin - min(SPAN, self.benchmark.before),
-                              begin)
+        early = begin - min(SPAN, self.benchmark.before), begin
+        late = resume, resume + min(SPAN, self.run.after)
+        before = answers.rate(found, *early)
         if not before:
             raise LabError('the clients had no answer in the time before the '
                            'migration')
@@ -305,12 +306,9 @@ class _One:
             'blackout_ms': round((resume - stop) * 1000, 1),
             'client_before': before,
             'client_during': answers.rate(found, begin, resume),
-            'client_after': answers.rate(
-                found, resume, resume + min(SPAN, self.run.after)),
-            'client_p99_before': _latency(
-                found, begin - min(SPAN, self.benchmark.before), begin),
-            'client_p99_after': _latency(
-                found, resume, resume + min(SPAN, self.run.after)),
+            'client_after': answers.rate(found, *late),
+            'client_p99_before': _latency(found, *early),
+            'client_p99_after': _latency(found, *late),
             'recovery_ms': _ms(answers.recovery(found, stop, before)),
         }
 
