@@ -17,8 +17,8 @@
  */
 
 #include "qemu/osdep.h"
-#include <signal.h>
 #include "migration/pagecache-fault.h"
+#include "migration/pagecache-thread.h"
 #include "pagecache-reader-state.h"
 #include "trace.h"
 
@@ -102,29 +102,9 @@ void pagecache_reader_unlock(PagecacheReader *r)
     g_mutex_unlock(&r->lock);
 }
 
-static GThread *thread_new(const char *name, GThreadFunc fn, void *arg)
-{
-#ifdef _WIN32
-    return g_thread_try_new(name, fn, arg, NULL);
-#else
-    sigset_t all, old;
-    GThread *thread;
-
-    sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGBUS);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    thread = g_thread_try_new(name, fn, arg, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return thread;
-#endif
-}
-
 bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg)
 {
-    GThread *thread = thread_new(name, fn, arg);
+    GThread *thread = pagecache_thread_new(name, fn, arg);
 
     if (thread) {
         g_thread_unref(thread);

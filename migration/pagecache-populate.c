@@ -8,6 +8,7 @@
 #include "qemu/bitmap.h"
 #include "qemu/madvise.h"
 #include "qemu/units.h"
+#include "migration/pagecache-thread.h"
 #include "pagecache-populate.h"
 #include "trace.h"
 
@@ -111,27 +112,6 @@ static void *populate_thread(void *opaque)
     return NULL;
 }
 
-/* With all signals blocked but those that are the thread's own */
-static GThread *start_thread(PagecachePopulate *p)
-{
-#ifdef _WIN32
-    return NULL;
-#else
-    sigset_t all, old;
-    GThread *thread;
-
-    sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGBUS);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    thread = g_thread_try_new("mig/pc-populate", populate_thread, p, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return thread;
-#endif
-}
-
 /* --- what is wanted --- */
 
 /* False: there is no room. */
@@ -176,7 +156,8 @@ void pagecache_populate_want(PagecachePopulate *p, uint32_t block,
         }
     }
     for (i = 0; i < THREADS && !p->started; i++) {
-        p->threads[i] = start_thread(p);
+        p->threads[i] = pagecache_thread_new("mig/pc-populate",
+                                             populate_thread, p);
     }
     p->started = true;
 }

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: threads of the destination's that QEMU's signals are not for
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+#ifndef MIGRATION_PAGECACHE_THREAD_H
+#define MIGRATION_PAGECACHE_THREAD_H
+
+#ifndef _WIN32
+#include <signal.h>
+#endif
+
+/*
+ * With all signals blocked but those that are the thread's own.  The caller
+ * owns the reference; NULL: no thread can be had.  Any thread.
+ */
+static inline GThread *pagecache_thread_new(const char *name, GThreadFunc fn,
+                                            void *arg)
+{
+#ifdef _WIN32
+    return g_thread_try_new(name, fn, arg, NULL);
+#else
+    sigset_t all, old;
+    GThread *thread;
+
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGBUS);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    thread = g_thread_try_new(name, fn, arg, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return thread;
+#endif
+}
+
+#endif
