@@ -79,8 +79,10 @@ def example():
     records += [record('postcopy', 0, 1, status='failed',
                        reason='no\n`answer`')]
     points = [point('skip', [510, 500, 520], saved=[.49, .48, .5],
-                    ceiling=[.5, .5, .5], client_after=[99, 98, 101]),
-              point('plain', [1000, 990, 1020], client_after=[100, 97, 102]),
+                    ceiling=[.5, .5, .5], client_before=[100] * 3,
+                    client_after=[99, 98, 101]),
+              point('plain', [1000, 990, 1020], client_before=[101] * 3,
+                    client_after=[100, 97, 102]),
               point('postcopy', None, status='failed', switchover_ms=None)]
     return records, pick.ordered(points)
 

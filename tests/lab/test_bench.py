@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 import run_bench
-from bench import plan, records
+from bench import overview, plan, records
 from bench.peers import PEERS
 from lab.paths import LabError
 from lab.tap import Tap
@@ -153,10 +153,29 @@ def keeping(tap):
                           f'{name} is refused', error)
 
 
+def verdicts(tap):
+    """What is said of the answers after arrival"""
+    def point(after, before=300):
+        return {'client_after': after, 'client_before': [before] * 3}
+
+    tap.check(overview.answered(point([200] * 3, 199), point([202] * 3, 203))
+              == 'reached', 'clients that asked for a little less')
+    for name, ours, plain, expected in (
+            ('as many', [300] * 3, [300] * 3, 'reached'),
+            ('fewer', [280, 279, 281], [300] * 3, 'missed'),
+            ('fewer than asked for later', [303] * 3, [305] * 3, 'reached'),
+            ('at times', [299, 298, 301], [300] * 3,
+             'missed, within the spread'),
+            ('no clients', None, [300] * 3, '-')):
+        said = overview.answered(point(ours), point(plain))
+        tap.check(said == expected, name, said)
+
+
 def main():
     tap = Tap()
     for name, function in (('refused', refusals), ('order', order),
-                           ('points', points), ('records', keeping)):
+                           ('points', points), ('records', keeping),
+                           ('verdicts', verdicts)):
         with tap.part(name):
             function(tap)
     tap.done()

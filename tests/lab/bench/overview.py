@@ -61,10 +61,15 @@ def yes(reached):
 
 
 def answered(ours, plain):
-    """Whether clients get as many answers as after a plain migration"""
-    one, other = (p.get('client_after') for p in (ours, plain))
-    if not one or not other:
+    """
+    Whether clients get as many answers as after a plain migration; up to the
+    rate at which they ask, for what is above it had been asked before.
+    """
+    after = [p.get('client_after') for p in (ours, plain)]
+    asked = [pick.mid(p.get('client_before')) for p in (ours, plain)]
+    if not all(after) or not all(asked):
         return '-'
+    one, other = ([min(x, *asked) for x in each] for each in after)
     if one[0] < other[0] <= one[2] or other[1] <= one[0] < other[0]:
         return 'missed, within the spread'
     return yes(one[0] >= other[0])
