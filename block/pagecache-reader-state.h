@@ -45,7 +45,7 @@ struct PagecacheReader {
     unsigned buffers;               /* bounce buffers in use */
     bool starved;                   /* a read waits for one */
 
-    /* the watchdog's: with its own lock, but for @watch_due_us */
+    /* the watchdog's: with pcr_to_watch.lock, but for @watch_due_us */
     GList watch_link;               /* among those with something to look at */
     bool watch_queued;
     int64_t watch_due_us;           /* it comes by itself then */
@@ -67,7 +67,19 @@ void pcr_buffers_leave(void);
 uint8_t *pcr_buffer_get(PagecacheReader *r, bool *starved);
 void pcr_buffer_put(PagecacheReader *r, uint8_t *buf);
 
-/* --- pagecache-reader-watchdog.c; with the lock held ---------------------- */
+/* --- pagecache-reader-state.c; with the lock held ------------------------- */
+
+/*
+ * The readers that the watchdog is to look at.  This lock is taken with a
+ * reader's held, not vice versa.
+ */
+typedef struct PcrToWatch {
+    GMutex lock;
+    GCond cond;                     /* there is one more */
+    GQueue readers;                 /* PagecacheReader, by @watch_link */
+} PcrToWatch;
+
+extern PcrToWatch pcr_to_watch;
 
 /* Something changed for the watchdog */
 void pcr_wake_watchdog(PagecacheReader *r);
@@ -103,10 +115,12 @@ void pcr_count_failure(PagecacheReader *r, const char *why, bool timeout);
 void pcr_check_stall(PagecacheReader *r, int64_t now);
 void pcr_not_stalled(PagecacheReader *r);
 
-/* --- ... without it ------------------------------------------------------- */
+/* --- ... and without it --------------------------------------------------- */
 
 /* Tells the caller what became of @pieces; @buf: their content or NULL */
 void pcr_tell(PagecacheReader *r, GArray *pieces, const uint8_t *buf, int ret);
+
+/* --- pagecache-reader-watchdog.c; without it ------------------------------ */
 
 /* Begins to watch @r, with a reference; false: there is no thread */
 bool pcr_watch(PagecacheReader *r);

@@ -18,91 +18,7 @@
 #include "pagecache-reader-state.h"
 #include "trace.h"
 
-/* --- Decisions; with the lock held --------------------------------------- */
-
-void pcr_set_error(PagecacheReader *r, const char *why)
-{
-    if (why && *why) {
-        g_free(r->last_error);
-        r->last_error = g_strdup(why);
-    }
-}
-
-void pcr_kick(PagecacheReader *r)
-{
-    r->hungry = false;
-    g_cond_broadcast(&r->work);
-    if (r->engine && r->spec->ops->kick) {
-        r->spec->ops->kick(r->engine);
-    }
-}
-
-void pcr_give_up(PagecacheReader *r, const char *why)
-{
-    if (pcr_stopping(r)) {
-        return;
-    }
-    trace_pagecache_reader_give_up(r, r->spec->name, why);
-    r->state = PAGECACHE_READER_FAILED;
-    pcr_set_error(r, why);
-    pcr_kick(r);
-    pcr_wake_watchdog(r);
-}
-
-void pcr_count_failure(PagecacheReader *r, const char *why, bool timeout)
-{
-    g_autofree char *last = NULL;
-
-    r->errors++;
-    r->timeouts += timeout;
-    if (pcr_stopping(r)) {
-        return;     /* the reason for that counts */
-    }
-    pcr_set_error(r, why);
-    if (++r->failures >= r->config.max_failures) {
-        last = g_strdup_printf("%u reads failed in a row, the last one: %s",
-                               r->failures,
-                               r->last_error ?: "unknown error");
-        pcr_give_up(r, last);
-    }
-}
-
-void pcr_check_stall(PagecacheReader *r, int64_t now)
-{
-    int64_t since = MAX(now, r->next_us);
-
-    if (r->inflight.length || pagecache_run_queue_is_empty(r->queue)) {
-        return;
-    }
-    if (!r->stall_us) {
-        r->stall_us = since;
-    }
-    if (!r->flush_us) {
-        r->flush_us = since + r->config.deadline_ms * 1000LL;
-    }
-    pcr_watch_until(r, MIN(r->flush_us, r->stall_us +
-                           r->config.giveup_ms * 1000LL));
-}
-
-void pcr_not_stalled(PagecacheReader *r)
-{
-    r->stall_us = 0;
-    r->flush_us = 0;
-}
-
 /* --- The watchdog -------------------------------------------------------- */
-
-void pcr_tell(PagecacheReader *r, GArray *pieces, const uint8_t *buf, int ret)
-{
-    guint i;
-
-    for (i = 0; i < pieces->len; i++) {
-        PagecachePiece *p = &g_array_index(pieces, PagecachePiece, i);
-
-        r->config.done(r->config.opaque, &p->run, buf ? buf + p->offset : NULL,
-                       ret);
-    }
-}
 
 /* With the lock held, which is dropped meanwhile */
 static void tell_failed(PagecacheReader *r, GArray *pieces, int ret)
@@ -246,23 +162,9 @@ static bool watch_reader(PagecacheReader *r)
     return more;
 }
 
-/* --- The thread; its lock is taken with a reader's held, not vice versa --- */
+/* --- The thread; pcr_to_watch.lock guards what follows, too --------------- */
 
-static GMutex watch_lock;
-static GCond watch_cond;
 static GPtrArray *watched;      /* of PagecacheReader; NULL: no thread */
-static GQueue watch_queue;      /* of those with something new */
-
-void pcr_wake_watchdog(PagecacheReader *r)
-{
-    g_mutex_lock(&watch_lock);
-    if (!r->watch_queued) {
-        r->watch_queued = true;
-        g_queue_push_tail_link(&watch_queue, &r->watch_link);
-        g_cond_signal(&watch_cond);
-    }
-    g_mutex_unlock(&watch_lock);
-}
 
 /* @watch_due_us changes in this thread only */
 static int64_t next_due(void)
@@ -288,7 +190,7 @@ static void queue_due(int64_t now)
 
         if (!r->watch_queued && r->watch_due_us <= now) {
             r->watch_queued = true;
-            g_queue_push_tail_link(&watch_queue, &r->watch_link);
+            g_queue_push_tail_link(&pcr_to_watch.readers, &r->watch_link);
         }
     }
 }
@@ -298,9 +200,9 @@ static void watchdog_wait(void)
     int64_t due = next_due();
 
     if (due == INT64_MAX) {
-        g_cond_wait(&watch_cond, &watch_lock);
+        g_cond_wait(&pcr_to_watch.cond, &pcr_to_watch.lock);
     } else {
-        g_cond_wait_until(&watch_cond, &watch_lock, due);
+        g_cond_wait_until(&pcr_to_watch.cond, &pcr_to_watch.lock, due);
     }
 }
 
@@ -309,7 +211,7 @@ static void stop_watching(PagecacheReader *r)
 {
     /* an engine that ends late may have woken us for it, or may yet do so */
     if (r->watch_queued) {
-        g_queue_unlink(&watch_queue, &r->watch_link);
+        g_queue_unlink(&pcr_to_watch.readers, &r->watch_link);
     }
     r->watch_queued = true;
     g_ptr_array_remove_fast(watched, r);
@@ -319,19 +221,20 @@ static gpointer watchdog_thread(gpointer opaque)
 {
     guint n;
 
-    g_mutex_lock(&watch_lock);
+    g_mutex_lock(&pcr_to_watch.lock);
     while (watched->len) {
         queue_due(g_get_monotonic_time());
-        if (!watch_queue.length) {
+        if (!pcr_to_watch.readers.length) {
             watchdog_wait();
             continue;
         }
-        for (n = watch_queue.length; n > 0; n--) {
-            PagecacheReader *r = g_queue_pop_head_link(&watch_queue)->data;
+        for (n = pcr_to_watch.readers.length; n > 0; n--) {
+            GList *link = g_queue_pop_head_link(&pcr_to_watch.readers);
+            PagecacheReader *r = link->data;
             bool more;
 
             r->watch_queued = false;
-            g_mutex_unlock(&watch_lock);
+            g_mutex_unlock(&pcr_to_watch.lock);
             more = watch_reader(r);
             if (!more) {
                 trace_pagecache_reader_release(r);
@@ -339,17 +242,17 @@ static gpointer watchdog_thread(gpointer opaque)
                     r->config.release(r->config.opaque);
                 }
             }
-            g_mutex_lock(&watch_lock);
+            g_mutex_lock(&pcr_to_watch.lock);
             if (!more) {
                 stop_watching(r);
-                g_mutex_unlock(&watch_lock);
+                g_mutex_unlock(&pcr_to_watch.lock);
                 pagecache_reader_unref(r);
-                g_mutex_lock(&watch_lock);
+                g_mutex_lock(&pcr_to_watch.lock);
             }
         }
     }
     g_clear_pointer(&watched, g_ptr_array_unref);
-    g_mutex_unlock(&watch_lock);
+    g_mutex_unlock(&pcr_to_watch.lock);
     return NULL;
 }
 
@@ -358,7 +261,7 @@ bool pcr_watch(PagecacheReader *r)
     bool ok = true;
 
     r->watch_due_us = INT64_MAX;
-    g_mutex_lock(&watch_lock);
+    g_mutex_lock(&pcr_to_watch.lock);
     if (!watched) {
         watched = g_ptr_array_new();
         ok = pagecache_reader_thread("pagecache-watch", watchdog_thread, NULL);
@@ -369,6 +272,6 @@ bool pcr_watch(PagecacheReader *r)
     if (ok) {
         g_ptr_array_add(watched, pagecache_reader_ref(r));
     }
-    g_mutex_unlock(&watch_lock);
+    g_mutex_unlock(&pcr_to_watch.lock);
     return ok;
 }

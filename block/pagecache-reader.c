@@ -5,7 +5,9 @@
  * Copyright (c) 2026 The skip-pagecache authors
  *
  * The part that all engines share: the queue, the reads in flight and the
- * bandwidth cap; deadlines are in pagecache-reader-watchdog.c.
+ * bandwidth cap.  It calls pagecache-reader-watchdog.c, which has deadlines,
+ * and both call pagecache-reader-state.c; engines call this file and the state,
+ * and are called by PagecacheEngineOps alone.
  *
  * One mutex guards it all and is never held across I/O or a callback.  A read
  * in flight belongs to two: its pages to the reader, its bounce buffer to the
@@ -18,7 +20,6 @@
 
 #include "qemu/osdep.h"
 #include "migration/pagecache-fault.h"
-#include "migration/pagecache-thread.h"
 #include "pagecache-reader-state.h"
 #include "trace.h"
 
@@ -41,76 +42,6 @@
 /* G_GNUC_UNUSED: clang says so of what is freed and otherwise not looked at. */
 #define LOCK_GUARD(mutex) \
     g_autoptr(GMutexLocker) G_GNUC_UNUSED locker = g_mutex_locker_new(mutex)
-
-const PagecacheEngineOps *pagecache_reader_iscsi_ops;
-const PagecacheEngineOps *pagecache_reader_nbd_ops;
-const PagecacheEngineOps *pagecache_reader_file_ops;
-
-/* --- Life ---------------------------------------------------------------- */
-
-PagecacheReaderSpec *pagecache_reader_spec_alloc(const PagecacheEngineOps *ops)
-{
-    PagecacheReaderSpec *spec = g_new0(PagecacheReaderSpec, 1);
-
-    spec->ops = ops;
-    return spec;
-}
-
-void pagecache_reader_spec_free(PagecacheReaderSpec *spec)
-{
-    if (spec) {
-        spec->ops->spec_free(spec);
-        g_free(spec->name);
-        g_free(spec);
-    }
-}
-
-PagecacheReader *pagecache_reader_ref(PagecacheReader *r)
-{
-    g_atomic_int_inc(&r->refs);
-    return r;
-}
-
-void pagecache_reader_unref(PagecacheReader *r)
-{
-    if (!g_atomic_int_dec_and_test(&r->refs)) {
-        return;
-    }
-    trace_pagecache_reader_gone(r);
-    if (r->engine) {
-        r->spec->ops->free(r->engine);
-    }
-    if (r->started) {
-        pcr_buffers_leave();
-    }
-    pagecache_reader_spec_free(r->spec);
-    pagecache_run_queue_free(r->queue);
-    g_array_free(r->rejects, true);
-    g_cond_clear(&r->work);
-    g_mutex_clear(&r->lock);
-    g_free(r->last_error);
-    g_free(r);
-}
-
-void pagecache_reader_lock(PagecacheReader *r)
-{
-    g_mutex_lock(&r->lock);
-}
-
-void pagecache_reader_unlock(PagecacheReader *r)
-{
-    g_mutex_unlock(&r->lock);
-}
-
-bool pagecache_reader_thread(const char *name, GThreadFunc fn, void *arg)
-{
-    GThread *thread = pagecache_thread_new(name, fn, arg);
-
-    if (thread) {
-        g_thread_unref(thread);
-    }
-    return thread != NULL;
-}
 
 /* --- Reads; with the lock held -------------------------------------------- */
 
