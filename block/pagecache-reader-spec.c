@@ -16,7 +16,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "block/throttle-groups.h"
 #include "crypto/secret.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-machine.h"
@@ -27,36 +26,7 @@
 #include "system/system.h"
 #include "pagecache-reader-spec.h"
 
-/* --- Limits -------------------------------------------------------------- */
-
-static void add_limit(uint64_t *limit, uint64_t value)
-{
-    *limit = *limit && value ? MIN(*limit, value) : MAX(*limit, value);
-}
-
-static void limits_add_group(Limits *limits, ThrottleGroupMember *tgm)
-{
-    ThrottleConfig cfg;
-    uint64_t iops = 0;
-
-    throttle_group_get_config(tgm, &cfg);
-    add_limit(&limits->bandwidth, cfg.buckets[THROTTLE_BPS_READ].avg);
-    add_limit(&limits->bandwidth, cfg.buckets[THROTTLE_BPS_TOTAL].avg);
-    add_limit(&iops, cfg.buckets[THROTTLE_OPS_READ].avg);
-    add_limit(&iops, cfg.buckets[THROTTLE_OPS_TOTAL].avg);
-    add_limit(&limits->iops, iops);
-    if (cfg.op_size) {
-        /* a large request counts as many of this size */
-        add_limit(&limits->bandwidth, iops * cfg.op_size);
-    }
-}
-
-void pcr_limits_add(Limits *limits, BlockDriverState *bs)
-{
-    if (!strcmp(bs->drv->format_name, "throttle")) {
-        limits_add_group(limits, bs->opaque);
-    }
-}
+/* --- Filters -------------------------------------------------------------- */
 
 /* The node below the filters on top of @bs, with their limits */
 static BlockDriverState *GRAPH_RDLOCK
@@ -264,7 +234,7 @@ PagecacheReaderSpec *pagecache_reader_spec_new(BlockBackend *blk,
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
     if (tgm->throttle_state) {
-        limits_add_group(&limits, tgm);
+        pcr_limits_add_group(&limits, tgm);
     }
     bs = bs ? skip_filters(bs, &limits) : NULL;
     if (!bs || !bs->drv) {

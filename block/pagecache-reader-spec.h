@@ -10,18 +10,26 @@
 #define BLOCK_PAGECACHE_READER_SPEC_H
 
 #include "block/block_int.h"
+#include "block/throttle-groups.h"
 #include "qobject/qdict.h"
 #include "qobject/qnum.h"
 #include "qobject/qstring.h"
 #include "pagecache-reader-int.h"
+
+/* --- pagecache-reader-spec-limits.c --------------------------------------- */
 
 typedef struct Limits {
     uint64_t bandwidth;     /* bytes/s; 0: none */
     uint64_t iops;
 } Limits;
 
+/* Those of the group that @tgm is in */
+void pcr_limits_add_group(Limits *limits, ThrottleGroupMember *tgm);
+
 /* Those of @bs, if it is a throttle filter */
 void GRAPH_RDLOCK pcr_limits_add(Limits *limits, BlockDriverState *bs);
+
+/* --- Options -------------------------------------------------------------- */
 
 /* An option as text, whichever way it was given; NULL: none, or no scalar */
 static inline char *option_text(const QDict *options, const char *name)
