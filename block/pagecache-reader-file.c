@@ -20,7 +20,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "pagecache-reader-file.h"
 
 /* Reads in flight of all disks that are read by threads; but 2 each or more */

@@ -9,7 +9,7 @@
 
 #include "qemu/osdep.h"
 #include <poll.h>
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "pagecache-reader-iscsi.h"
 
 /* UNIT ATTENTIONs that may wait for us after the login */

@@ -19,7 +19,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/eventfd.h>
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "pagecache-reader-iscsi.h"
 
 /* libiscsi's limit for names, passwords and portals, in bytes */

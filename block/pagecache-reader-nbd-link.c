@@ -10,7 +10,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/socket.h>
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "pagecache-reader-nbd.h"
 
 /* A session that is idle at its end takes its leave within */

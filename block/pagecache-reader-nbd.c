@@ -30,7 +30,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/eventfd.h>
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "pagecache-reader-nbd.h"
 
 /* Pauses between attempts to connect */

@@ -19,7 +19,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "pagecache-reader-state.h"
 #include "trace.h"
 

@@ -26,7 +26,7 @@
 #include "exec/target_page.h"
 #include "migration/misc.h"
 #include "migration/pagecache.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "migration.h"
 #include "options.h"
 #include "pagecache-hooks.h"

@@ -16,7 +16,7 @@
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "migration/misc.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "pagecache-hints.h"
 #include "pagecache-left-out.h"
 #include "ram.h"

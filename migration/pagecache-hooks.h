@@ -15,7 +15,7 @@
 #include "qapi/qapi-types-pagecache.h"
 #include "qemu/bitops.h"
 #include "exec/ramblock.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "qemu-file.h"
 #include "pagecache-claim.h"
 #include "pagecache-pool.h"

@@ -8,7 +8,7 @@
 #include "qemu/lockable.h"
 #include "qemu/thread.h"
 #include "exec/target_page.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "pagecache-proof.h"
 
 struct PagecacheProof {

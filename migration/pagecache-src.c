@@ -27,7 +27,7 @@
 #include "exec/target_page.h"
 #include "hw/core/cpu.h"
 #include "migration/misc.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "migration/register.h"
 #include "migration.h"
 #include "migration-stats.h"

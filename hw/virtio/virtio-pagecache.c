@@ -22,7 +22,7 @@
 #include "qemu/timer.h"
 #include "hw/qdev-properties.h"
 #include "hw/virtio/virtio-pagecache.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "migration/vmstate.h"
 #include "qapi/error.h"
 #include "standard-headers/linux/virtio_pagecache.h"

@@ -172,10 +172,10 @@ def claims():
 
 def faults():
     """Each fault on purpose, and each of their parameters"""
-    code, text = read('migration/pagecache-fault.c'), read(FAULTS)
+    code, text = read('util/pagecache-fault.c'), read(FAULTS)
     names = re.findall(r'\[PAGECACHE_FAULT_\w+\] = \{ "([a-z-]+)"', code)
     enumerated = re.findall(r'^    (PAGECACHE_FAULT_[A-Z_]+),$',
-                            read('include/migration/pagecache-fault.h'), re.M)
+                            read('include/qemu/pagecache-fault.h'), re.M)
     parameters = re.findall(r'\{ "(\w+)", offsetof\(Settings', code)
     assert len(names) == len(enumerated) - 1 > 30, (names, enumerated)
     assert len(parameters) > 5, parameters

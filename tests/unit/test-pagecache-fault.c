@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Tests of include/migration/pagecache-fault.h: when a fault fires, and what
+ * Tests of include/qemu/pagecache-fault.h: when a fault fires, and what
  * is no fault
  *
  * Copyright (c) 2026 The skip-pagecache authors
  */
 #include "qemu/osdep.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 
 #ifdef CONFIG_PAGECACHE_FAULTS
 

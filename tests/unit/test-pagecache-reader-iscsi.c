@@ -8,7 +8,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "test-pagecache-reader-lib.h"
 #include "test-pagecache-tgtd.h"
 

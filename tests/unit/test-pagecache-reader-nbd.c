@@ -10,7 +10,7 @@
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
 #include <libnbd.h>
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "test-pagecache-reader-lib.h"
 #include "test-pagecache-nbdkit.h"
 

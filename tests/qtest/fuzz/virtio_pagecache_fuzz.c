@@ -20,7 +20,7 @@
 #include "io/channel-buffer.h"
 #include "migration/misc.h"
 #include "migration/vmstate.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 #include "migration/pagecache-hints.h"
 #include "migration/qemu-file.h"
 #include "qemu/rcu.h"

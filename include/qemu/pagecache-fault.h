@@ -12,15 +12,18 @@
  *
  * A fault is armed with settings like "lose-report:every=3:limit=10"; one
  * that is not armed costs the test of a variable.  Any thread may pass one.
+ *
+ * Below block/, migration/ and hw/virtio/, all of which have some: so none of
+ * them needs a header of another's.
  */
-#ifndef MIGRATION_PAGECACHE_FAULT_H
-#define MIGRATION_PAGECACHE_FAULT_H
+#ifndef QEMU_PAGECACHE_FAULT_H
+#define QEMU_PAGECACHE_FAULT_H
 
 /*
  * Not config-host.h: a change there would compile all of QEMU again.  Made by
- * migration/meson.build.
+ * util/meson.build.
  */
-#include "migration/pagecache-fault-config.h"
+#include "util/pagecache-fault-config.h"
 
 typedef enum PagecacheFault {
     /* hints, on their way to the source's pool */

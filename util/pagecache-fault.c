@@ -8,7 +8,7 @@
  * without faults there is nothing in here.
  */
 #include "qemu/osdep.h"
-#include "migration/pagecache-fault.h"
+#include "qemu/pagecache-fault.h"
 
 #ifdef CONFIG_PAGECACHE_FAULTS
 
