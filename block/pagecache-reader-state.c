@@ -10,7 +10,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/pagecache-thread.h"
+#include "qemu/pagecache-thread.h"
 #include "pagecache-reader-state.h"
 #include "trace.h"
 

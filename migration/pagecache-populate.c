@@ -8,7 +8,7 @@
 #include "qemu/bitmap.h"
 #include "qemu/madvise.h"
 #include "qemu/units.h"
-#include "migration/pagecache-thread.h"
+#include "qemu/pagecache-thread.h"
 #include "pagecache-populate.h"
 #include "trace.h"
 

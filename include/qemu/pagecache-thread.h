@@ -4,8 +4,8 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  */
-#ifndef MIGRATION_PAGECACHE_THREAD_H
-#define MIGRATION_PAGECACHE_THREAD_H
+#ifndef QEMU_PAGECACHE_THREAD_H
+#define QEMU_PAGECACHE_THREAD_H
 
 #ifndef _WIN32
 #include <signal.h>
