@@ -20,24 +20,13 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/pagecache-fault.h"
+#include "pagecache-reader-fault.h"
 #include "pagecache-reader-file.h"
 
 /* Reads in flight of all disks that are read by threads; but 2 each or more */
 #define THREAD_DEPTH    16u
 
 static gint ndisks;         /* atomic; that are read by threads */
-
-uint32_t pcr_file_want(const PcrFile *d, uint32_t want)
-{
-    if (pagecache_fault(PAGECACHE_FAULT_SHORT_READ)) {
-        return 0;
-    }
-    if (pagecache_fault(PAGECACHE_FAULT_PARTIAL_READ)) {
-        return MIN(want, d->f.align);
-    }
-    return want;
-}
 
 /* --- Reads by threads ----------------------------------------------------- */
 
@@ -46,7 +35,7 @@ static int file_pread(PcrFile *d, PagecacheRead *read, const char **why)
     uint32_t done = 0;
 
     while (done < read->needed) {
-        uint32_t want = pcr_file_want(d, read->bytes - done);
+        uint32_t want = pcr_fault_want(read->bytes - done, d->f.align);
         ssize_t n = 0;
 
         if (want) {

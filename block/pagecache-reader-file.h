@@ -92,7 +92,7 @@ void pcr_work_allow(PcrWork *w, unsigned n);
  */
 bool pcr_work_end(PcrWork *w);
 
-/* --- pagecache-reader-file.c ---------------------------------------------- */
+/* --- a disk --------------------------------------------------------------- */
 
 typedef struct PcrFile {
     PagecacheReader *r;
@@ -115,9 +115,6 @@ typedef struct PcrFile {
     int64_t wait_us;        /* not before; 0: no such time */
     unsigned inflight;
 } PcrFile;
-
-/* One round of faults for a read by @want bytes, as all ways to read have it */
-uint32_t pcr_file_want(const PcrFile *d, uint32_t want);
 
 /* --- pagecache-reader-uring.c; any thread --------------------------------- */
 

@@ -9,7 +9,7 @@
 
 #include "qemu/osdep.h"
 #include <poll.h>
-#include "qemu/pagecache-fault.h"
+#include "pagecache-reader-fault.h"
 #include "pagecache-reader-iscsi.h"
 
 /* UNIT ATTENTIONs that may wait for us after the login */
@@ -353,12 +353,8 @@ bool pcr_iscsi_connect(IscsiSession *s, bool *refused, char **why)
     int64_t until_us = g_get_monotonic_time() +
                        pagecache_reader_deadline_ms(r) * 1000LL;
 
-    if (!session_create(s, why)) {
-        return false;
-    }
-    if (pagecache_fault(PAGECACHE_FAULT_REFUSE_LOGIN)) {
-        *why = g_strdup("login: fault on purpose");
-        *refused = true;
+    if (!session_create(s, why) ||
+        pcr_fault_refuse("login", refused, why)) {
         return false;
     }
 

@@ -19,7 +19,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/eventfd.h>
-#include "qemu/pagecache-fault.h"
+#include "pagecache-reader-fault.h"
 #include "pagecache-reader-iscsi.h"
 
 /* libiscsi's limit for names, passwords and portals, in bytes */
@@ -119,7 +119,7 @@ static void read_cb(struct iscsi_context *iscsi, int status,
 
     delay = task ? retry_delay(slot, status, task) : -1;
     if (status == SCSI_STATUS_GOOD && task) {
-        if (pagecache_fault(PAGECACHE_FAULT_SHORT_READ)) {
+        if (pcr_fault_short_read()) {
             set_markers(s, slot->read);
         }
         if (task->residual_status != SCSI_RESIDUAL_NO_RESIDUAL) {
@@ -228,9 +228,7 @@ static void session_serve(IscsiSession *s, char **why)
             return;
         }
         pcr_iscsi_flush(s);
-        if (pagecache_fault(PAGECACHE_FAULT_DROP_SESSION)) {
-            s->dead = true;
-        }
+        s->dead |= pcr_fault_drop_session();
         if (!s->dead) {
             pcr_iscsi_poll(s, until_us);
         }

@@ -10,7 +10,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/socket.h>
-#include "qemu/pagecache-fault.h"
+#include "pagecache-reader-fault.h"
 #include "pagecache-reader-nbd.h"
 
 /* A session that is idle at its end takes its leave within */
@@ -278,12 +278,8 @@ bool pcr_nbd_connect(NbdSession *s, bool *refused, char **why)
     int64_t until_us = g_get_monotonic_time() +
                        pagecache_reader_deadline_ms(s->engine->r) * 1000LL;
 
-    if (!session_create(s, why)) {
-        *refused = true;
-        return false;
-    }
-    if (pagecache_fault(PAGECACHE_FAULT_REFUSE_LOGIN)) {
-        *why = g_strdup("negotiation: fault on purpose");
+    if (!session_create(s, why) ||
+        pcr_fault_refuse("negotiation", refused, why)) {
         *refused = true;
         return false;
     }

@@ -30,7 +30,7 @@
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/eventfd.h>
-#include "qemu/pagecache-fault.h"
+#include "pagecache-reader-fault.h"
 #include "pagecache-reader-nbd.h"
 
 /* Pauses between attempts to connect */
@@ -169,9 +169,7 @@ static void session_serve(NbdSession *s, char **why)
             *why = g_strdup("a read has passed its deadline");
             return;
         }
-        if (pagecache_fault(PAGECACHE_FAULT_DROP_SESSION)) {
-            s->dead = true;
-        }
+        s->dead |= pcr_fault_drop_session();
         if (!s->dead) {
             pcr_nbd_poll(s, until_us);
             session_finish_all(s);

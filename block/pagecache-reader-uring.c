@@ -18,6 +18,7 @@
 #include <liburing.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include "pagecache-reader-fault.h"
 #include "pagecache-reader-file.h"
 
 /* Reads in flight of all disks; one entry more is the eventfd's */
@@ -203,7 +204,7 @@ static void start_read(Ring *ring, RingRead *rr)
 {
     PagecacheRead *read = rr->read;
     struct io_uring_sqe *sqe = get_sqe(ring);
-    uint32_t want = pcr_file_want(rr->d, read->bytes - rr->done);
+    uint32_t want = pcr_fault_want(read->bytes - rr->done, rr->d->f.align);
 
     if (want) {
         io_uring_prep_read(sqe, rr->d->f.fd, read->buf + rr->done, want,

@@ -19,7 +19,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/pagecache-fault.h"
+#include "pagecache-reader-fault.h"
 #include "pagecache-reader-state.h"
 #include "trace.h"
 
@@ -284,26 +284,6 @@ PagecacheRead *pagecache_reader_next_wait(PagecacheReader *r)
     return NULL;
 }
 
-/* A wrong byte in one of the pages that were asked for */
-static void corrupt_pages(PagecacheReader *r, PagecacheRead *read)
-{
-    guint i, j;
-
-    if (!pagecache_fault_is_armed(PAGECACHE_FAULT_CORRUPT_REFILL)) {
-        return;
-    }
-    for (i = 0; i < read->pieces->len; i++) {
-        PagecachePiece *p = &g_array_index(read->pieces, PagecachePiece, i);
-
-        for (j = 0; j < p->run.npages; j++) {
-            pagecache_fault_corrupt(PAGECACHE_FAULT_CORRUPT_REFILL,
-                                    read->buf + p->offset +
-                                    j * r->config.page_size,
-                                    r->config.page_size);
-        }
-    }
-}
-
 void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
                                int ret, const char *why)
 {
@@ -311,11 +291,7 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
     int64_t now;
     guint i;
 
-    pagecache_fault_delay(PAGECACHE_FAULT_SLOW_READ);
-    if (ret == 0 && pagecache_fault(PAGECACHE_FAULT_READ_ERROR)) {
-        ret = -EIO;
-        why = "fault on purpose";
-    }
+    pcr_fault_complete(r, read, &ret, &why);
     g_mutex_lock(&r->lock);
     if (pagecache_read_revoked(read)) {
         /* nobody waits for it any more */
@@ -332,7 +308,6 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
             used += (uint64_t)r->config.page_size *
                     g_array_index(read->pieces, PagecachePiece, i).run.npages;
         }
-        corrupt_pages(r, read);
         r->reads++;
         r->bytes_read += read->bytes;
         r->bytes_used += used;
@@ -462,7 +437,7 @@ void pagecache_reader_submit(PagecacheReader *r, const PagecacheRun *runs,
             pcr_wake_watchdog(r);
         } else {
             pcr_check_stall(r, g_get_monotonic_time());
-            if (r->hungry && !pagecache_fault(PAGECACHE_FAULT_LOSE_KICK)) {
+            if (r->hungry && !pcr_fault_lose_kick()) {
                 pcr_kick(r);
             }
         }
