@@ -4,7 +4,7 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- *   vpc_main.c	 the virtio device: queues, configuration, life and death
+ *   vpc_main.c	 the virtio driver
  *   vpc_misc.c	 /dev/virtio-pagecache: the daemon's door
  *   vpc_disk.c	 which entry of the host's disk table a block device is
  *   vpc_guard.c	 what keeps a superblock while its inodes are looked at
@@ -12,6 +12,7 @@
  *   vpc_map.c	 one inode: which of its pages are clean, and where they stand
  *   vpc_emit.c	 hints into buffers for the device
  *   vpc_left.c	 what is left out, and why
+ *   vpc_queue.c	 a device: its queues, its configuration, life and death
  *
  * Units: "page" is a page of the guest's (PAGE_SIZE) until a hint is made of
  * it, where it is 4096 bytes; "sector" is 512 bytes; "byte" offsets on a disk
@@ -294,7 +295,15 @@ struct vpc_collect {
 	struct vpc_ioc_stats stats;
 };
 
-/* vpc_main.c */
+/* vpc_queue.c */
+struct vpc_dev *vpc_new(struct virtio_device *vdev, unsigned int bufs,
+			u32 buf_hints);
+int vpc_find_vqs(struct vpc_dev *dev);
+void vpc_list(struct vpc_dev *dev);
+void vpc_unlist(struct vpc_dev *dev);
+void vpc_start(struct vpc_dev *dev);
+void vpc_stop(struct vpc_dev *dev);
+void vpc_config_event(struct vpc_dev *dev);
 extern wait_queue_head_t vpc_wait;
 struct vpc_dev *vpc_find_work(u32 *epoch);
 void vpc_begin(struct vpc_dev *dev, u32 *epoch);
