@@ -6,13 +6,17 @@
  *
  *   vpc_main.c	 the virtio driver
  *   vpc_misc.c	 /dev/virtio-pagecache: the daemon's door
- *   vpc_disk.c	 which entry of the host's disk table a block device is
- *   vpc_guard.c	 what keeps a superblock while its inodes are looked at
  *   vpc_walk.c	 superblocks and inodes: what is looked at
  *   vpc_map.c	 one inode: which of its pages are clean, and where they stand
+ *   vpc_count.c pages of superblocks that the walk went over
+ *   vpc_inode.c from one inode to the next
  *   vpc_emit.c	 hints into buffers for the device
  *   vpc_left.c	 what is left out, and why
- *   vpc_queue.c	 a device: its queues, its configuration, life and death
+ *   vpc_disk.c	 which entry of the host's disk table a block device is
+ *   vpc_guard.c what keeps a superblock while its inodes are looked at
+ *   vpc_queue.c a device: its queues, its configuration, life and death
+ *
+ * None of them calls one that stands above it.
  *
  * Units: "page" is a page of the guest's (PAGE_SIZE) until a hint is made of
  * it, where it is 4096 bytes; "sector" is 512 bytes; "byte" offsets on a disk
@@ -343,12 +347,16 @@ void vpc_visit_flush(struct vpc_collect *c);
 bool vpc_visit_is_last(struct inode *inode);
 
 /* vpc_walk.c */
+void vpc_walk(struct vpc_collect *c, u32 filesystems);
+void vpc_walk_left(struct vpc_collect *c, u32 filesystems);
+
+/* vpc_inode.c */
+bool vpc_inode_cached(struct inode *inode);
 struct inode *vpc_next_inode(struct vpc_collect *c, struct inode *prev,
 			     bool count, unsigned long *passed);
-bool vpc_is_frozen(struct vpc_collect *c, dev_t dev);
-void vpc_walk_type(struct vpc_collect *c, const char *name);
-void vpc_walk_types(struct vpc_collect *c, u32 filesystems);
-void vpc_walk(struct vpc_collect *c, u32 filesystems);
+
+/* vpc_count.c */
+bool vpc_count_visit(struct vpc_collect *c);
 
 /* vpc_map.c */
 bool vpc_map_wants(struct inode *inode);
@@ -364,11 +372,14 @@ int vpc_emit_end(struct vpc_collect *c, bool wait);
 /* vpc_left.c */
 int vpc_left_init(struct vpc_collect *c, const struct vpc_ioc_left_out *arg);
 void vpc_left_free(struct vpc_collect *c);
+void vpc_left_add(struct vpc_collect *c, struct block_device *bdev, u32 reason,
+		  const char *detail, u64 nr);
+void vpc_left_add_device(struct vpc_collect *c, struct block_device *bdev,
+			 u64 nr);
+struct vpc_left_super *vpc_left_find(struct vpc_collect *c, dev_t dev);
 void vpc_left_inode(struct vpc_collect *c, struct inode *inode);
 void vpc_left_pages(struct vpc_collect *c, u64 nr);
 void vpc_left_super(struct vpc_collect *c, u32 reason);
-bool vpc_left_visit(struct vpc_collect *c);
-void vpc_left_walk(struct vpc_collect *c, u32 filesystems);
 unsigned int vpc_left_fill(struct vpc_collect *c,
 			   struct virtio_pagecache_left_out *out);
 int vpc_left_tell(struct vpc_collect *c, struct vpc_ioc_left_out *arg);

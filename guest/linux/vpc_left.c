@@ -8,12 +8,8 @@
  * somebody will wonder.  So pages that can't be told are counted by device and
  * reason, for the daemon's log and for the host.
  *
- * The walk tells of files that it passes over, and of superblocks.  The pages
- * of those are counted when all hints are on their way: it takes a look at
- * each of their inodes, and nobody should wait for it.  The same goes for the
- * file systems that the driver does not know, which is all that the kernel has
- * and the daemon names.  What is counted is nrpages, so dirty pages are in it,
- * and it is as good as a number can be that changes while it is made up.
+ * The walk tells of files that it passes over, and of superblocks, the pages of
+ * which are counted later (vpc_count.c).  Here is the list of it all.
  *
  * File systems without a block device are no concern of this: their pages can
  * be on no disk.
@@ -29,12 +25,6 @@
 
 /* Entries to begin with; those with the most pages are told */
 #define VPC_LEFT_ENTRIES	256
-
-/* Inodes that are looked at in a frozen file system, under one lock */
-#define VPC_LEFT_FROZEN		1024
-
-/* A superblock that others want is counted anew so often */
-#define VPC_LEFT_TRIES		8
 
 /* The driver's own names for what the ABI has numbers for must be as long. */
 static_assert(VPC_DEVICE_LEN == VIRTIO_PAGECACHE_DEVICE_LEN);
@@ -115,8 +105,8 @@ static void vpc_left_name(char *out, size_t size, const char *name)
  * Counts @nr pages of the guest's; without any there is no entry, unless
  * they may not have been found.  @detail may be NULL.
  */
-static void vpc_left_add(struct vpc_collect *c, struct block_device *bdev,
-			 u32 reason, const char *detail, u64 nr)
+void vpc_left_add(struct vpc_collect *c, struct block_device *bdev, u32 reason,
+		  const char *detail, u64 nr)
 {
 	struct vpc_left *left = &c->left;
 	struct vpc_ioc_left *entry = NULL, new = { .reason = reason };
@@ -154,8 +144,8 @@ static void vpc_left_add(struct vpc_collect *c, struct block_device *bdev,
 }
 
 /* Why @bdev can't be found on the host's disks */
-static void vpc_left_add_device(struct vpc_collect *c,
-				struct block_device *bdev, u64 nr)
+void vpc_left_add_device(struct vpc_collect *c, struct block_device *bdev,
+			 u64 nr)
 {
 	const char *name = bdev->bd_disk->disk_name, *target = NULL;
 	u32 reason = VIRTIO_PAGECACHE_LEFT_NO_DISK;
@@ -208,7 +198,7 @@ void vpc_left_pages(struct vpc_collect *c, u64 nr)
 }
 
 /* The entry of a superblock, made if there is none; NULL: no memory */
-static struct vpc_left_super *vpc_left_find(struct vpc_collect *c, dev_t dev)
+struct vpc_left_super *vpc_left_find(struct vpc_collect *c, dev_t dev)
 {
 	struct vpc_left *left = &c->left;
 	struct vpc_left_super *supers = left->supers;
@@ -246,104 +236,6 @@ void vpc_left_super(struct vpc_collect *c, u32 reason)
 		s->passed = true;
 		s->reason = reason;
 	}
-}
-
-/*
- * No inode of a frozen file system may be held, so there is no place to go on
- * from: what can be counted in a moment has to do.
- */
-static u64 vpc_left_count_frozen(struct super_block *sb)
-{
-	struct inode *inode;
-	unsigned int n = 0;
-	u64 pages = 0;
-
-	spin_lock(&sb->s_inode_list_lock);
-	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
-		if (S_ISREG(inode->i_mode))
-			pages += READ_ONCE(inode->i_mapping->nrpages);
-		if (++n == VPC_LEFT_FROZEN)
-			break;
-	}
-	spin_unlock(&sb->s_inode_list_lock);
-	return pages;
-}
-
-/* False if the walker has to leave; then *pages is a part. */
-static bool vpc_left_count_inodes(struct vpc_collect *c, u64 *pages)
-{
-	struct inode *inode = NULL;
-	unsigned long passed = 0;
-
-	if (c->visit->frozen) {
-		*pages = vpc_left_count_frozen(c->visit->sb);
-		return true;
-	}
-	while ((inode = vpc_next_inode(c, inode, false, &passed))) {
-		if (S_ISREG(inode->i_mode))
-			*pages += READ_ONCE(inode->i_mapping->nrpages);
-		if (vpc_must_leave(c)) {
-			vpc_visit_put_inode(c, inode);
-			return false;
-		}
-	}
-	return true;
-}
-
-/* Counts the superblock of the visit.  False if it has to be done again. */
-bool vpc_left_visit(struct vpc_collect *c)
-{
-	struct super_block *sb = c->visit->sb;
-	struct block_device *bdev = sb->s_bdev;
-	struct vpc_left_super *s;
-	u64 pages = 0;
-
-	if (!bdev || !(sb->s_flags & SB_ACTIVE))
-		return true;
-	s = vpc_left_find(c, sb->s_dev);
-	if (!s || s->counted)
-		return true;
-	if (!s->passed && (c->left.type || vpc_is_frozen(c, sb->s_dev))) {
-		s->passed = true;
-		s->reason = c->left.type ? VIRTIO_PAGECACHE_LEFT_FILESYSTEM :
-					   VIRTIO_PAGECACHE_LEFT_FROZEN;
-	}
-	if (s->passed && !vpc_left_count_inodes(c, &pages) &&
-	    (signal_pending(current) || ++s->tries < VPC_LEFT_TRIES))
-		return false;
-	s->counted = true;
-	if (s->reason == VIRTIO_PAGECACHE_LEFT_NO_DISK)
-		vpc_left_add_device(c, bdev, pages);
-	else
-		vpc_left_add(c, bdev, s->reason,
-			     s->reason == VIRTIO_PAGECACHE_LEFT_FILESYSTEM ?
-			     sb->s_type->name : NULL, pages);
-	vpc_left_add(c, bdev, VIRTIO_PAGECACHE_LEFT_DEVICE, NULL,
-		     READ_ONCE(vpc_bdev_mapping(bdev)->nrpages));
-	return true;
-}
-
-/*
- * Counts what is left to count: superblocks of the @filesystems (VPC_FS_*)
- * that the walk went over, and of all others.  When this is interrupted by a
- * signal, the next call goes on.
- */
-void vpc_left_walk(struct vpc_collect *c, u32 filesystems)
-{
-	struct vpc_left *left = &c->left;
-	unsigned int i;
-
-	if (vpc_emit_flush(c))
-		return;
-	left->counting = true;
-	vpc_walk_types(c, filesystems);
-	for (i = 0; i < left->nr_types && !signal_pending(current) &&
-		    !vpc_collect_stopped(c); i++) {
-		left->type = left->types[i].name;
-		vpc_walk_type(c, left->type);
-	}
-	left->type = NULL;
-	left->counting = false;
 }
 
 static int vpc_left_compare(const void *a, const void *b)

@@ -128,7 +128,7 @@ static int vpc_run(struct vpc_collect *c, struct vpc_ioc_collect *arg)
 			return err;
 		fallthrough;
 	case VPC_LEFT:
-		vpc_left_walk(c, c->filesystems);
+		vpc_walk_left(c, c->filesystems);
 		if (signal_pending(current) && !vpc_collect_stopped(c))
 			return -ERESTARTSYS;
 		c->phase = VPC_END;

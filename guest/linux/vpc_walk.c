@@ -24,58 +24,8 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
-/* The list's spinlock is dropped after so many inodes without pages */
-#define VPC_INODES		1024
-
-static bool vpc_inode_cached(struct inode *inode)
-{
-	return S_ISREG(inode->i_mode) && READ_ONCE(inode->i_mapping->nrpages);
-}
-
-/*
- * The next regular file with cached pages after @prev, which is handed back
- * (NULL: from the start of the list), or any inode after a while; NULL at the
- * end, or with c->error set.  *passed is increased by the number of inodes
- * that this went on.  With @count, files don't matter, only their number.
- */
-struct inode *vpc_next_inode(struct vpc_collect *c, struct inode *prev,
-			     bool count, unsigned long *passed)
-{
-	struct super_block *sb = c->visit->sb;
-	struct inode *inode, *found = NULL;
-	unsigned long n = 0;
-
-	if (vpc_visit_reserve(c)) {
-		c->error = -ENOMEM;
-		if (prev)
-			vpc_visit_put_inode(c, prev);
-		return NULL;
-	}
-	spin_lock(&sb->s_inode_list_lock);
-	if (prev)
-		inode = list_next_entry(prev, i_sb_list);
-	else
-		inode = list_first_entry(&sb->s_inodes, struct inode,
-					 i_sb_list);
-	list_for_each_entry_from(inode, &sb->s_inodes, i_sb_list) {
-		n++;
-		if (n < VPC_INODES && (count || !vpc_inode_cached(inode)))
-			continue;
-		found = igrab(inode);
-		if (found)
-			break;
-	}
-	spin_unlock(&sb->s_inode_list_lock);
-
-	if (prev)
-		vpc_visit_put_inode(c, prev);
-	cond_resched();
-	*passed += n;
-	return found;
-}
-
 /* The number of inodes after @inode (NULL: of all), which is handed back. */
-static unsigned long vpc_count_inodes(struct vpc_collect *c,
+static unsigned long vpc_inodes_after(struct vpc_collect *c,
 				      struct inode *inode)
 {
 	unsigned long n = 0;
@@ -96,7 +46,7 @@ static void vpc_pause(struct vpc_collect *c, struct vpc_place *place,
 	place->begun = true;
 	place->ino = inode->i_ino;
 	place->index = index;
-	place->left = vpc_count_inodes(c, inode) + 1;
+	place->left = vpc_inodes_after(c, inode) + 1;
 	c->stats.pauses++;
 }
 
@@ -110,7 +60,7 @@ static bool vpc_walk_inodes(struct vpc_collect *c, struct vpc_place *place)
 	pgoff_t index;
 
 	if (resume) {
-		unsigned long all = vpc_count_inodes(c, NULL);
+		unsigned long all = vpc_inodes_after(c, NULL);
 
 		skip = all > place->left ? all - place->left : 0;
 	}
@@ -223,7 +173,7 @@ static void vpc_walk_super(struct vpc_collect *c)
 	struct vpc_place *place;
 
 	if (c->left.counting) {
-		c->again |= !vpc_collect_stopped(c) && !vpc_left_visit(c);
+		c->again |= !vpc_collect_stopped(c) && !vpc_count_visit(c);
 		return;
 	}
 	place = vpc_find_place(c, sb->s_dev);
@@ -270,7 +220,7 @@ static bool vpc_ext2_is_ext4(void)
 	return same;
 }
 
-void vpc_walk_type(struct vpc_collect *c, const char *name)
+static void vpc_walk_type(struct vpc_collect *c, const char *name)
 {
 	struct vpc_guard *guard;
 
@@ -306,7 +256,7 @@ static void vpc_walk_ext2(struct vpc_collect *c, bool have_ext4)
 }
 
 /* One look at every superblock of these types */
-void vpc_walk_types(struct vpc_collect *c, u32 filesystems)
+static void vpc_walk_types(struct vpc_collect *c, u32 filesystems)
 {
 	if (filesystems & VPC_FS_EXT4)
 		vpc_walk_type(c, "ext4");
@@ -316,17 +266,6 @@ void vpc_walk_types(struct vpc_collect *c, u32 filesystems)
 		vpc_walk_ext2(c, filesystems & VPC_FS_EXT4);
 	if (filesystems & VPC_FS_XFS)
 		vpc_walk_type(c, "xfs");
-}
-
-/* Was the superblock of this device passed over, because it is frozen? */
-bool vpc_is_frozen(struct vpc_collect *c, dev_t dev)
-{
-	unsigned int i;
-
-	for (i = 0; i < c->nr_places; i++)
-		if (c->places[i].dev == dev)
-			return c->places[i].frozen;
-	return false;
 }
 
 static bool vpc_any_frozen(struct vpc_collect *c)
@@ -352,4 +291,27 @@ void vpc_walk(struct vpc_collect *c, u32 filesystems)
 			break;
 		c->last_pass = true;
 	}
+}
+
+/*
+ * Counts what is left to count: superblocks of the @filesystems (VPC_FS_*)
+ * that the walk went over, and of all others.  When this is interrupted by a
+ * signal, the next call goes on.
+ */
+void vpc_walk_left(struct vpc_collect *c, u32 filesystems)
+{
+	struct vpc_left *left = &c->left;
+	unsigned int i;
+
+	if (vpc_emit_flush(c))
+		return;
+	left->counting = true;
+	vpc_walk_types(c, filesystems);
+	for (i = 0; i < left->nr_types && !signal_pending(current) &&
+		    !vpc_collect_stopped(c); i++) {
+		left->type = left->types[i].name;
+		vpc_walk_type(c, left->type);
+	}
+	left->type = NULL;
+	left->counting = false;
 }
