@@ -229,6 +229,18 @@ static bool find_place(const PcrDirect *f, uint64_t *place)
     return !cached_pages(f, *place, f->align);
 }
 
+/* MAP_FAILED with errno set, also if it is more than a host of 32 bits maps */
+static void *map_all(int fd, uint64_t size)
+{
+    size_t len = size;
+
+    if (len != size) {
+        errno = EFBIG;
+        return MAP_FAILED;
+    }
+    return mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+}
+
 /* Reads a place that is not in the host's cache, and sees whether it is then */
 static bool try_direct(PcrDirect *f, const char *name, char **why)
 {
@@ -242,8 +254,7 @@ static bool try_direct(PcrDirect *f, const char *name, char **why)
                                name, f->size, f->align);
         return false;
     }
-    f->map = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, f->fd,
-                  0);
+    f->map = map_all(f->fd, f->size);
     if (f->map == MAP_FAILED) {
         f->map = NULL;
         *why = g_strdup_printf("cannot map %s, to see whether direct reads go "

@@ -109,7 +109,7 @@ static struct {
 
 /* Exists while active in a migration.  Written with BQL and record.lock. */
 static PagecacheSrc *src;
-static uint64_t proven_bytes;   /* atomic */
+static Stat64 proven_bytes;
 
 static void __attribute__((constructor)) pagecache_src_init(void)
 {
@@ -135,7 +135,7 @@ static void record_state(bool known, bool active, const char *reason)
 void pagecache_src_reset(void)
 {
     pagecache_dst_forget();
-    qatomic_set(&proven_bytes, 0);
+    stat64_set(&proven_bytes, 0);
     record_state(migrate_skip_pagecache(), false,
                  "not a live migration to another QEMU");
 }
@@ -508,7 +508,7 @@ static void take_proofs(bool settle)
         }
         g_array_unref(pages);
     }
-    qatomic_set(&proven_bytes, to_bytes(src->stats.proven));
+    stat64_set(&proven_bytes, to_bytes(src->stats.proven));
 }
 
 /* Offers those of @taken that are worth it; the others are ordinary pages. */
@@ -906,7 +906,7 @@ bool pagecache_src_report(const uint8_t *buf, size_t len, Error **errp)
 
 uint64_t pagecache_src_proven_bytes(void)
 {
-    return qatomic_read(&proven_bytes);
+    return stat64_get(&proven_bytes);
 }
 
 MigrationPagecacheInfo *pagecache_src_info(void)
