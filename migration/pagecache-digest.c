@@ -11,23 +11,25 @@
 #include "pagecache-digest.h"
 #include "pagecache-digest-xxh3.h"
 
-static bool kind_is_supported(PagecacheDigestKind kind, Error **errp)
+static bool have_kind(PagecacheDigestKind kind)
 {
-    if (kind == PAGECACHE_DIGEST_SHA256 &&
-        !qcrypto_hash_supports(QCRYPTO_HASH_ALGO_SHA256)) {
-        error_setg(errp, "skip-pagecache: this QEMU was built without SHA-256");
-        return false;
-    }
-    return true;
+    return kind == PAGECACHE_DIGEST_XXH3 ? pagecache_digest_have_xxh3() :
+           qcrypto_hash_supports(QCRYPTO_HASH_ALGO_SHA256);
 }
 
 bool pagecache_digest_init(PagecacheDigest *digest, PagecacheDigestKind kind,
                            Error **errp)
 {
-    digest->kind = kind;
+    bool fall_back = !have_kind(kind) && kind == PAGECACHE_DIGEST_XXH3;
+
+    digest->kind = fall_back ? PAGECACHE_DIGEST_SHA256 : kind;
     digest->secret_len = PAGECACHE_SECRET_LEN;
-    return kind_is_supported(kind, errp) &&
-           !qcrypto_random_bytes(digest->secret, digest->secret_len, errp);
+    if (!have_kind(digest->kind)) {
+        error_setg(errp, "this QEMU was built without %sSHA-256",
+                   fall_back ? "libxxhash and without " : "");
+        return false;
+    }
+    return !qcrypto_random_bytes(digest->secret, digest->secret_len, errp);
 }
 
 bool pagecache_digest_init_from(PagecacheDigest *digest,
@@ -37,7 +39,20 @@ bool pagecache_digest_init_from(PagecacheDigest *digest,
     digest->kind = start->digest;
     digest->secret_len = start->secret->len;
     memcpy(digest->secret, start->secret->data, start->secret->len);
-    return kind_is_supported(digest->kind, errp);
+    if (have_kind(digest->kind)) {
+        return true;
+    }
+    if (digest->kind == PAGECACHE_DIGEST_XXH3) {
+        error_setg(errp, "the source's digests are by XXH3, expected SHA-256, "
+                   "because this QEMU was built without libxxhash; start the "
+                   "source with migration.x-pagecache-sha256=on, or set the "
+                   "capability off there");
+    } else {
+        error_setg(errp, "the source's digests are by SHA-256, and this QEMU "
+                   "was built without it; set the capability off at the "
+                   "source");
+    }
+    return false;
 }
 
 static bool digest_sha256(const PagecacheDigest *digest, const void *page,

@@ -10,6 +10,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <xxhash.h>
 #include "pagecache-digest-xxh3.h"
 #include "test-pagecache-collision.h"
 

@@ -44,6 +44,8 @@
     ((type *)((char *)(ptr) - offsetof(type, member)))
 #endif
 
+typedef struct Error Error;
+
 /* Bytes: the granularity of mincore() */
 static inline uintptr_t qemu_real_host_page_size(void)
 {
