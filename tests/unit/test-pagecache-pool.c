@@ -936,21 +936,25 @@ static void test_free_full(Fixture *fix, gconstpointer opaque)
 
 /* --- the scan --- */
 
+static unsigned long random_word(void)
+{
+    return (uint64_t)g_test_rand_int() << 32 | (uint32_t)g_test_rand_int();
+}
+
 static void test_next_dirty_random(void)
 {
-    unsigned long dirty[4], held[4];
+    DECLARE_BITMAP(dirty, 256);
+    DECLARE_BITMAP(held, 256);
     unsigned long size, start, want;
     int round, i;
 
     for (round = 0; round < 3000; round++) {
-        for (i = 0; i < 4; i++) {
-            dirty[i] = (unsigned long)g_test_rand_int() << 32 |
-                       (uint32_t)g_test_rand_int();
-            held[i] = (unsigned long)g_test_rand_int() << 32 |
-                      (uint32_t)g_test_rand_int();
+        for (i = 0; i < ARRAY_SIZE(dirty); i++) {
+            dirty[i] = random_word();
+            held[i] = random_word();
             /* Sparse, dense, empty, full */
             if (rnd(2)) {
-                held[i] |= dirty[i] & ~(1UL << rnd(64));
+                held[i] |= dirty[i] & ~(1UL << rnd(BITS_PER_LONG));
             }
             if (!rnd(8)) {
                 dirty[i] = rnd(2) ? 0 : ~0UL;
@@ -971,19 +975,21 @@ static void test_next_dirty_random(void)
 
 static void test_next_dirty_borders(void)
 {
-    unsigned long dirty[2] = { ~0UL, ~0UL }, held[2] = { 0 };
+    DECLARE_BITMAP(dirty, 128);
+    DECLARE_BITMAP(held, 128);
 
+    bitmap_set(dirty, 0, 128);
+    bitmap_zero(held, 128);
     g_assert_cmpuint(pagecache_pool_next_dirty(dirty, held, 0, 0), ==, 0);
     g_assert_cmpuint(pagecache_pool_next_dirty(dirty, held, 65, 64), ==, 64);
     g_assert_cmpuint(pagecache_pool_next_dirty(dirty, held, 65, 65), ==, 65);
     g_assert_cmpuint(pagecache_pool_next_dirty(dirty, held, 65, 1000), ==, 65);
-    held[0] = ~0UL;
-    held[1] = 1;
+    bitmap_set(held, 0, 65);
     /* The next one is past the end. */
     g_assert_cmpuint(pagecache_pool_next_dirty(dirty, held, 65, 0), ==, 65);
     g_assert_cmpuint(pagecache_pool_next_dirty(dirty, held, 66, 0), ==, 65);
     g_assert_cmpuint(pagecache_pool_next_dirty(dirty, held, 66, 63), ==, 65);
-    dirty[1] = 0;
+    bitmap_clear(dirty, 64, 64);
     g_assert_cmpuint(pagecache_pool_next_dirty(dirty, held, 128, 0), ==, 128);
 }
 
