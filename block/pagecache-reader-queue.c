@@ -149,6 +149,7 @@ bool pagecache_run_queue_take(PagecacheRunQueue *q, uint64_t disk_sectors,
 
             rest.sector += n * q->page_sectors;
             rest.page += n;
+            rest.index += n;
             rest.npages -= n;
             g_sequence_remove(iter);
             queue_insert(q, &rest);

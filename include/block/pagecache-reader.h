@@ -27,6 +27,8 @@ typedef struct PagecacheRun {
     uint64_t page;      /* for the caller: first page in its RAM block */
     uint32_t block;     /* for the caller: its RAM block */
     uint32_t npages;    /* pages of page_size bytes each */
+    uint32_t tag;       /* for the caller: the same in each piece of the run */
+    uint32_t index;     /* for the caller: counts on with @page in the pieces */
 } PagecacheRun;
 
 /*

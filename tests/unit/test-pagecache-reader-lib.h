@@ -112,6 +112,7 @@ static inline PagecacheRun sink_run(Sink *s, uint64_t sector, unsigned n)
 {
     PagecacheRun run = {
         .sector = sector, .page = s->npages, .block = 7, .npages = n,
+        .tag = s->npages, .index = 5,
     };
     unsigned i;
 
@@ -134,6 +135,7 @@ static inline void sink_done(void *opaque, const PagecacheRun *run,
     }
     g_mutex_lock(&s->lock);
     g_assert_cmpuint(run->block, ==, 7);
+    g_assert_cmpuint(run->index - 5, ==, run->page - run->tag);
     g_assert_cmpuint(run->npages, >, 0);
     g_assert_cmpuint(run->page + run->npages, <=, s->npages);
     g_assert((data != NULL) == (ret == 0));

@@ -30,6 +30,7 @@ static void model_add(Model *m, PagecacheRunQueue *q, uint64_t sector,
 {
     PagecacheRun run = {
         .sector = sector, .page = m->npages, .block = 3, .npages = npages,
+        .tag = m->npages, .index = 9,
     };
     unsigned i;
 
@@ -45,6 +46,7 @@ static void model_take(Model *m, const PagecachePiece *p)
     unsigned i;
 
     g_assert_cmpuint(p->run.block, ==, 3);
+    g_assert_cmpuint(p->run.index - 9, ==, p->run.page - p->run.tag);
     for (i = 0; i < p->run.npages; i++) {
         g_assert_cmpuint(p->run.page + i, <, m->npages);
         g_assert_cmpuint(m->sector_of[p->run.page + i], ==,
