@@ -25,6 +25,12 @@
  * numbers than in an unpatched QEMU.  "PGC" and a 1.
  */
 #define PAGECACHE_SECTION_ID    0x50474301
+/*
+ * The type of our message on the return path.  Not the next number that is
+ * free in enum mig_rp_message_type: another version of QEMU may have given it
+ * to something else.  "PG".
+ */
+#define PAGECACHE_RP_MESSAGE    0x5047
 
 /* Registers the section; must come before ram_mig_init(). */
 void pagecache_mig_init(void);
@@ -60,8 +66,11 @@ void pagecache_src_forget(void);
  * the capability is active in this migration, or why not.  BQL.
  */
 void pagecache_src_begin(MigrationState *s);
-/* A REPORT message came.  Return path thread.  Never blocks. */
-bool pagecache_src_report(const uint8_t *buf, size_t len, Error **errp);
+/*
+ * A REPORT message of @len bytes comes on @rp.  Return path thread.  Waits for
+ * these bytes, and for nothing else.  False: the return path is no good.
+ */
+bool pagecache_src_load_report(QEMUFile *rp, uint16_t len, Error **errp);
 /* NULL if there is nothing to tell.  BQL. */
 MigrationPagecacheInfo *pagecache_src_info(void);
 /* Bytes proven since the start: progress as far as throttling goes. */

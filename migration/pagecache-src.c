@@ -881,12 +881,31 @@ static void end_channel(const Error *err)
     }
 }
 
-bool pagecache_src_report(const uint8_t *buf, size_t len, Error **errp)
+/* The message as a whole, and all that can be said against it by itself */
+static bool load_report(QEMUFile *rp, uint16_t len, PagecacheReport *r,
+                        Error **errp)
+{
+    uint8_t buf[PAGECACHE_REPORT_MAX];
+
+    if (len > sizeof(buf)) {
+        error_setg(errp, "skip-pagecache: report of %u bytes, expected at "
+                   "most %zu", len, sizeof(buf));
+        return false;
+    }
+    if (qemu_get_buffer(rp, buf, len) != len) {
+        error_setg(errp, "skip-pagecache: the return path ends in the middle "
+                   "of a report");
+        return false;
+    }
+    return decode_report(buf, len, r, errp);
+}
+
+bool pagecache_src_load_report(QEMUFile *rp, uint16_t len, Error **errp)
 {
     ERRP_GUARD();
     g_autofree PagecacheReport *r = g_new(PagecacheReport, 1);
 
-    if (!decode_report(buf, len, r, errp)) {
+    if (!load_report(rp, len, r, errp)) {
         end_channel(*errp);
         return false;
     }

@@ -158,9 +158,11 @@ def statuses():
 
 
 def section():
-    number = re.search(r'PAGECACHE_SECTION_ID\s+(0x\w+)',
-                       read('migration/pagecache-hooks.h'))[1]
-    return [] if number in read(WIRE) else [number]
+    """Of the section, and of the message"""
+    numbers_ = re.findall(r'PAGECACHE_(?:SECTION_ID|RP_MESSAGE)\s+(0x\w+)',
+                          read('migration/pagecache-hooks.h'))
+    assert len(numbers_) == 2, numbers_
+    return [n for n in numbers_ if n not in read(WIRE)]
 
 
 def claims():

@@ -44,11 +44,13 @@ static const BadReport bad_reports[] = {
     { "pages-most-of-all", RP_REPORT, 512, 0, 0, UINT16_MAX, REPORT_OK, 16,
       .error = "malformed report: 65535 pages, expected at most 31" },
     { "longer-than-the-path-takes", RP_REPORT, 528, 0, 0, 32, REPORT_OK, 16,
-      .error = "Received 'PAGECACHE' message", .in_the_end = true },
+      .error = "skip-pagecache: report of 528 bytes, expected at most 512" },
     { "refused-too-late", RP_REPORT, 16, 0, 0, 0, REPORT_REFUSED, 0,
       .error = "skip-pagecache is on here and off at the destination" },
     { "message-unknown", RP_REPORT + 1, 16,
-      .error = "Received invalid message 0x0009", .in_the_end = true },
+      .error = "Received invalid message 0x5048", .in_the_end = true },
+    { "message-next-in-turn", RP_SWITCHOVER_ACK + 1, 16,
+      .error = "Received invalid message 0x0008", .in_the_end = true },
 
     /* of a good form; and what they speak of doesn't exist, or isn't theirs */
     { "accepted-again", RP_REPORT, 16, 0, 0, 0, REPORT_ACCEPTED, 0 },

@@ -38,7 +38,7 @@
 /* Return path: message types */
 #define RP_SHUT             1           /* the last one: how it went */
 #define RP_SWITCHOVER_ACK   7
-#define RP_REPORT           8
+#define RP_REPORT           0x5047
 /* u32 block, u64 page, u16 npages, u8 status, u8 digest length */
 #define REPORT_HEADER   16
 #define REPORT_OK           0
