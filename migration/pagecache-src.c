@@ -511,9 +511,8 @@ static void take_proofs(bool settle)
     stat64_set(&proven_bytes, to_bytes(src->stats.proven));
 }
 
-/* Offers those of @taken that are worth it; the others are ordinary pages. */
-static void make_offer(const PagecachePoolRun *taken, int64_t now,
-                       GArray *offers)
+/* Chooses those of @taken that are worth it; the others are ordinary pages. */
+static void choose(const PagecachePoolRun *taken, GArray *chosen)
 {
     RAMBlock *rb = g_ptr_array_index(src->blocks, taken->block);
     PagecachePoolRun run = *taken;
@@ -537,16 +536,7 @@ static void make_offer(const PagecachePoolRun *taken, int64_t now,
             continue;
         }
         if (run.npages) {
-            PagecacheWireOffer o = {
-                .disk = run.disk, .block = run.block, .npages = run.npages,
-                .page = run.page, .sector = run.sector,
-            };
-
-            pagecache_pool_offer(src->pool, &run, now);
-            g_array_append_val(offers, o);
-            src->stats.offered += run.npages;
-            trace_pagecache_src_offer(o.disk, o.sector, rb->idstr, o.page,
-                                      o.npages);
+            g_array_append_val(chosen, run);
         }
         if (here) {
             PagecachePoolRun one = { .block = run.block, .page = page,
@@ -562,14 +552,33 @@ static void make_offer(const PagecachePoolRun *taken, int64_t now,
     count_released(freed, "free");
 }
 
+static void make_offer(const PagecachePoolRun *run, int64_t now,
+                       GArray *offers)
+{
+    RAMBlock *rb = g_ptr_array_index(src->blocks, run->block);
+    PagecacheWireOffer o = {
+        .disk = run->disk, .block = run->block, .npages = run->npages,
+        .page = run->page, .sector = run->sector,
+    };
+
+    pagecache_pool_offer(src->pool, run, now);
+    g_array_append_val(offers, o);
+    src->stats.offered += run->npages;
+    trace_pagecache_src_offer(o.disk, o.sector, rb->idstr, o.page, o.npages);
+}
+
 static void make_offers(GArray *offers)
 {
+    g_autoptr(GArray) chosen = g_array_new(FALSE, FALSE,
+                                           sizeof(PagecachePoolRun));
     int64_t now = now_ms(), until = now + TURN_OFFERS_MS;
     uint64_t window = to_pages(pagecache_pace_window(&src->pace));
+    uint64_t in_flight = pagecache_pool_in_flight(src->pool);
     PagecachePoolRun run;
+    guint i;
 
-    while (offers->len < TURN_OFFERS_MAX && now_ms() < until) {
-        uint64_t in_flight = pagecache_pool_in_flight(src->pool);
+    while (chosen->len < TURN_OFFERS_MAX && now_ms() < until) {
+        guint before = chosen->len;
 
         if (in_flight >= window ||
             !pagecache_pool_take_head(src->pool, MIN(OFFER_PAGES_MAX,
@@ -577,7 +586,14 @@ static void make_offers(GArray *offers)
                                       &run)) {
             break;
         }
-        make_offer(&run, now, offers);
+        choose(&run, chosen);
+        for (i = before; i < chosen->len; i++) {
+            in_flight += g_array_index(chosen, PagecachePoolRun, i).npages;
+        }
+    }
+    pagecache_fault_shuffle(PAGECACHE_FAULT_SHUFFLE_OFFERS, chosen);
+    for (i = 0; i < chosen->len; i++) {
+        make_offer(&g_array_index(chosen, PagecachePoolRun, i), now, offers);
     }
 }
 
@@ -727,7 +743,6 @@ static int pagecache_save_iterate(QEMUFile *f, void *opaque)
     bool empty;
 
     turn(offers);
-    pagecache_fault_shuffle(PAGECACHE_FAULT_SHUFFLE_OFFERS, offers);
     pagecache_fault_late(PAGECACHE_FAULT_LATE_OFFERS, offers,
                          TURN_OFFERS_MAX);
     frame = pagecache_wire_encode_offers((PagecacheWireOffer *)offers->data,
