@@ -37,6 +37,9 @@
 #include "ram.h"
 #include "trace.h"
 
+/* Pages, so that the lock is not taken for each */
+#define DIGESTS_AT_ONCE 64
+
 /* How long the end of the migration may wait for the return path, in ms */
 #define REPORTER_PATIENCE_MS 1000
 
@@ -67,6 +70,7 @@ typedef struct PagecacheDst {
     unsigned page_bits;
     DstBlock *blocks;           /* start->blocks->len of them */
     GArray *disks;              /* of DstDisk, ids ascending; main thread */
+    uint32_t next_offer;        /* number of the next offer; main thread */
     PagecachePopulate *populate;    /* main thread; NULL: this host can't */
 
     /*
@@ -78,7 +82,7 @@ typedef struct PagecacheDst {
 
     QemuMutex lock;             /* for the rest */
     QemuCond cond;              /* reports, closing, reporter_done */
-    GQueue reports;             /* of GBytes */
+    GQueue reports;             /* of PagecacheReport */
     bool closing;
     bool reporter_done;
     bool reporter_started;      /* main thread */
@@ -111,7 +115,7 @@ static void dst_unref(void *opaque)
         g_free(disk->stats.last_error);
     }
     g_array_unref(d->disks);
-    g_queue_clear_full(&d->reports, (GDestroyNotify)g_bytes_unref);
+    g_queue_clear_full(&d->reports, g_free);
     qemu_cond_destroy(&d->cond);
     qemu_mutex_destroy(&d->lock);
     pagecache_wire_start_free(d->start);
@@ -120,80 +124,101 @@ static void dst_unref(void *opaque)
 
 /* --- reports --- */
 
-/* @faulty: faults may happen to it.  With the lock held. */
-static void push_report(PagecacheDst *d, const uint8_t *buf, size_t len,
-                        bool faulty)
+/* Faults may happen to @r on its way to the reporter thread.  With the lock. */
+static void push_report(PagecacheDst *d, const PagecacheReport *r)
 {
-    if (faulty && pagecache_fault(PAGECACHE_FAULT_LOSE_REPORT)) {
+    if (pagecache_fault(PAGECACHE_FAULT_LOSE_REPORT)) {
         return;
     }
-    if (faulty && !g_queue_is_empty(&d->reports) &&
+    if (!g_queue_is_empty(&d->reports) &&
         pagecache_fault(PAGECACHE_FAULT_SHUFFLE_REPORTS)) {
-        g_queue_push_head(&d->reports, g_bytes_new(buf, len));
+        g_queue_push_head(&d->reports, g_memdup2(r, sizeof(*r)));
         return;
     }
-    g_queue_push_tail(&d->reports, g_bytes_new(buf, len));
-    if (faulty && pagecache_fault(PAGECACHE_FAULT_DUPLICATE_REPORT)) {
-        g_queue_push_tail(&d->reports, g_bytes_new(buf, len));
+    g_queue_push_tail(&d->reports, g_memdup2(r, sizeof(*r)));
+    if (pagecache_fault(PAGECACHE_FAULT_DUPLICATE_REPORT)) {
+        g_queue_push_tail(&d->reports, g_memdup2(r, sizeof(*r)));
     }
 }
 
-static void queue_report(PagecacheDst *d, const PagecacheReport *r)
+static void report_run(PagecacheDst *d, uint8_t status,
+                       const PagecacheReportRun *run)
+{
+    PagecacheReportRun rest = *run;
+
+    trace_pagecache_dst_report(run->offer, run->first, run->npages, status);
+    QEMU_LOCK_GUARD(&d->lock);
+    /* closing: the end has come, or the return path is broken */
+    while (rest.npages && !d->closing) {
+        PagecacheReport r;
+        uint16_t n;
+
+        pagecache_report_init(&r, status);
+        n = pagecache_report_add(&r, &rest);
+        push_report(d, &r);
+        rest.first += n;
+        rest.npages -= n;
+        if (rest.digests) {
+            rest.digests += n * PAGECACHE_DIGEST_LEN;
+        }
+    }
+    qemu_cond_broadcast(&d->cond);
+}
+
+/* @npages: at most as many as an offer has */
+static void report_unavailable(PagecacheDst *d, uint32_t offer,
+                               uint32_t first, uint32_t npages)
+{
+    const PagecacheReportRun run = {
+        .offer = offer, .first = first, .npages = npages,
+    };
+
+    stat64_add(&d->unavailable, npages);
+    report_run(d, PAGECACHE_REPORT_UNAVAILABLE, &run);
+}
+
+static void accept_start(PagecacheDst *d)
+{
+    PagecacheReport *r = g_new(PagecacheReport, 1);
+
+    pagecache_report_init(r, PAGECACHE_REPORT_ACCEPTED);
+    r->features = d->start->features & PAGECACHE_WIRE_FEATURES;
+    QEMU_LOCK_GUARD(&d->lock);
+    g_queue_push_tail(&d->reports, r);
+    qemu_cond_broadcast(&d->cond);
+}
+
+static void refuse_start(MigrationIncomingState *mis)
 {
     uint8_t buf[PAGECACHE_REPORT_MAX];
-    size_t len = pagecache_wire_encode_report(r, buf);
+    PagecacheReport r;
 
-    trace_pagecache_dst_report(r->block, r->page, r->npages, r->status);
-    if (r->status == PAGECACHE_REPORT_OK) {
-        pagecache_fault_corrupt(PAGECACHE_FAULT_CORRUPT_DIGEST,
-                                buf + PAGECACHE_REPORT_HEADER,
-                                len - PAGECACHE_REPORT_HEADER);
-    }
-    QEMU_LOCK_GUARD(&d->lock);
-    if (!d->closing) {
-        push_report(d, buf, len, r->status != PAGECACHE_REPORT_ACCEPTED);
-        qemu_cond_broadcast(&d->cond);
-    }
-}
-
-static void report_unavailable(PagecacheDst *d, uint32_t block, uint64_t page,
-                               uint32_t npages)
-{
-    stat64_add(&d->unavailable, npages);
-    while (npages) {
-        PagecacheReport r = {
-            .block = block, .page = page, .npages = MIN(npages, UINT16_MAX),
-            .status = PAGECACHE_REPORT_UNAVAILABLE,
-        };
-
-        queue_report(d, &r);
-        page += r.npages;
-        npages -= r.npages;
-    }
+    pagecache_report_init(&r, PAGECACHE_REPORT_REFUSED);
+    r.version = PAGECACHE_WIRE_VERSION;
+    migrate_send_rp_pagecache(mis, pagecache_wire_encode_report(&r, buf), buf);
 }
 
 static void *reporter_thread(void *opaque)
 {
     PagecacheDst *d = opaque;
     MigrationIncomingState *mis = migration_incoming_get_current();
-    GBytes *msg;
     int ret = 0;
 
     qemu_mutex_lock(&d->lock);
     while (!d->closing && ret >= 0) {
+        uint8_t buf[PAGECACHE_REPORT_MAX];
+        PagecacheReport *r = g_queue_pop_head(&d->reports);
         size_t len;
-        const void *data;
 
-        msg = g_queue_pop_head(&d->reports);
-        if (!msg) {
+        if (!r) {
             qemu_cond_wait(&d->cond, &d->lock);
             continue;
         }
         qemu_mutex_unlock(&d->lock);
-        data = g_bytes_get_data(msg, &len);
+        len = pagecache_wire_encode_report(r, buf);
+        g_free(r);
         pagecache_fault_delay(PAGECACHE_FAULT_LATE_REPORT);
-        ret = migrate_send_rp_pagecache(mis, len, (void *)data);
-        g_bytes_unref(msg);
+        ret = migrate_send_rp_pagecache(mis, len, buf);
         qemu_mutex_lock(&d->lock);
     }
     d->closing = true;
@@ -230,16 +255,22 @@ static bool copy_page(PagecacheDst *d, const DstBlock *b, uint64_t page,
     return copied;
 }
 
-static void flush_report(PagecacheDst *d, PagecacheReport *r)
+/* Pages of a run that are in RAM, with their digests, which are changed */
+static void report_ok(PagecacheDst *d, PagecacheReportRun run,
+                      uint8_t *digests)
 {
-    if (r->npages) {
-        if (pagecache_fault(PAGECACHE_FAULT_BREAK_PLACE)) {
-            r->page ^= 1;
-        }
-        stat64_add(&d->reported, r->npages);
-        queue_report(d, r);
+    if (!run.npages) {
+        return;
     }
-    r->npages = 0;
+    stat64_add(&d->reported, run.npages);
+    pagecache_fault_corrupt(PAGECACHE_FAULT_CORRUPT_DIGEST, digests,
+                            (size_t)run.npages * PAGECACHE_DIGEST_LEN);
+    run.digests = digests;
+    if (run.npages > 1 && pagecache_fault(PAGECACHE_FAULT_BREAK_PLACE)) {
+        run.first++;
+        run.npages--;
+    }
+    report_run(d, PAGECACHE_REPORT_OK, &run);
 }
 
 static void refill(PagecacheDst *d, const PagecacheRun *run,
@@ -247,9 +278,8 @@ static void refill(PagecacheDst *d, const PagecacheRun *run,
 {
     const DstBlock *b = &d->blocks[run->block];
     size_t page_size = 1 << d->page_bits;
-    PagecacheReport r = {
-        .block = run->block, .status = PAGECACHE_REPORT_OK,
-    };
+    uint8_t digests[DIGESTS_AT_ONCE][PAGECACHE_DIGEST_LEN];
+    PagecacheReportRun r = { .offer = run->tag };
     uint32_t i;
 
     for (i = 0; i < run->npages; i++, data += page_size) {
@@ -261,22 +291,19 @@ static void refill(PagecacheDst *d, const PagecacheRun *run,
          */
         if (!copied) {
             stat64_add(&d->superseded, 1);
-            flush_report(d, &r);
-            continue;
         }
         if (!r.npages) {
-            r.page = run->page + i;
+            r.first = run->index + i;
         }
-        if (!pagecache_digest_page(&d->digest, data, page_size,
-                                   r.digests[r.npages])) {
-            flush_report(d, &r);
+        if (copied && pagecache_digest_page(&d->digest, data, page_size,
+                                            digests[r.npages]) &&
+            ++r.npages < DIGESTS_AT_ONCE) {
             continue;
         }
-        if (++r.npages == PAGECACHE_REPORT_PAGES_MAX) {
-            flush_report(d, &r);
-        }
+        report_ok(d, r, &digests[0][0]);
+        r.npages = 0;
     }
-    flush_report(d, &r);
+    report_ok(d, r, &digests[0][0]);
 }
 
 static void run_done(void *opaque, const PagecacheRun *run,
@@ -290,7 +317,7 @@ static void run_done(void *opaque, const PagecacheRun *run,
     trace_pagecache_dst_refill(run->sector, run->block, run->page,
                                run->npages, ret);
     if (ret < 0) {
-        report_unavailable(d, run->block, run->page, run->npages);
+        report_unavailable(d, run->tag, run->index, run->npages);
     } else {
         refill(d, run, data);
     }
@@ -437,19 +464,22 @@ static bool set_up_blocks(PagecacheDst *d, Error **errp)
 static bool load_start(const uint8_t *body, size_t len, Error **errp)
 {
     MigrationIncomingState *mis = migration_incoming_get_current();
-    const PagecacheReport accepted = { .status = PAGECACHE_REPORT_ACCEPTED };
     g_autofree char *err = NULL;
+    uint16_t version;
     PagecacheDst *d;
     guint i;
 
     if (!migrate_skip_pagecache()) {
-        uint8_t buf[PAGECACHE_REPORT_MAX];
-        PagecacheReport r = { .status = PAGECACHE_REPORT_REFUSED };
-
         error_setg(errp, "the capability skip-pagecache is on at the source "
                    "and off here; set it on both sides");
-        migrate_send_rp_pagecache(mis, pagecache_wire_encode_report(&r, buf),
-                                  buf);
+        refuse_start(mis);
+        return false;
+    }
+    if (pagecache_wire_start_version(body, len, &version) &&
+        version != PAGECACHE_WIRE_VERSION) {
+        error_setg(errp, "the source speaks version %u of the wire format, "
+                   "expected %u", version, PAGECACHE_WIRE_VERSION);
+        refuse_start(mis);
         return false;
     }
     if (dst) {
@@ -504,7 +534,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     d->reporter_started = true;
     qemu_thread_create(&d->reporter, "mig/pc-report", reporter_thread, d,
                        QEMU_THREAD_JOINABLE);
-    queue_report(d, &accepted);
+    accept_start(d);
     return true;
 }
 
@@ -525,14 +555,15 @@ static DstDisk *disk_by_id(PagecacheDst *d, uint32_t id)
 }
 
 /* Submits the pages that nobody has claimed. */
-static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o)
+static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
+                       uint32_t number)
 {
     DstBlock *b = &d->blocks[o->block];
     DstDisk *disk = disk_by_id(d, o->disk);
-    PagecacheRun run = { .block = o->block };
+    PagecacheRun run = { .block = o->block, .tag = number };
     uint32_t i;
 
-    trace_pagecache_dst_offer(o->disk, o->sector, o->block, o->page,
+    trace_pagecache_dst_offer(number, o->disk, o->sector, o->block, o->page,
                               o->npages);
     stat64_add(&d->offered, o->npages);
     for (i = 0; i <= o->npages; i++) {
@@ -540,6 +571,7 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o)
             pagecache_claim_offer(&b->claims[o->page + i])) {
             if (!run.npages++) {
                 run.page = o->page + i;
+                run.index = i;
                 run.sector = o->sector + ((uint64_t)i << (d->page_bits - 9));
             }
             continue;
@@ -553,7 +585,7 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o)
                                     (uint64_t)run.npages << d->page_bits);
             pagecache_reader_submit(disk->reader, &run, 1);
         } else if (run.npages) {
-            report_unavailable(d, run.block, run.page, run.npages);
+            report_unavailable(d, run.tag, run.index, run.npages);
         }
         run.npages = 0;
     }
@@ -577,6 +609,7 @@ static bool load_offers(const uint8_t *body, size_t len, Error **errp)
     }
     for (i = 0; i < offers->len; i++) {
         PagecacheWireOffer *o = &g_array_index(offers, PagecacheWireOffer, i);
+        uint32_t number = dst->next_offer++;
 
         if (!pagecache_wire_check_offer(dst->start, o, &err)) {
             error_setg(errp, "%s", err);
@@ -585,9 +618,9 @@ static bool load_offers(const uint8_t *body, size_t len, Error **errp)
         if (pagecache_fault(PAGECACHE_FAULT_LOSE_OFFER)) {
             continue;
         }
-        take_offer(dst, o);
+        take_offer(dst, o, number);
         if (pagecache_fault(PAGECACHE_FAULT_DUPLICATE_OFFER)) {
-            take_offer(dst, o);
+            take_offer(dst, o, number);
         }
     }
     return true;
@@ -672,8 +705,8 @@ int pagecache_dst_load(QEMUFile *f, void *opaque, int version_id)
         ok = load_end(body, len, &local_err);
         break;
     default:
-        error_setg(&local_err, "frame of type %u, expected %u to %u",
-                   header[0], PAGECACHE_WIRE_START, PAGECACHE_WIRE_END);
+        err = pagecache_wire_unexpected(header[0]);
+        error_setg(&local_err, "%s", err);
         ok = false;
     }
     if (ok) {

@@ -6,6 +6,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "pagecache-flights.h"
 #include "pagecache-pool.h"
 
 typedef struct PoolBlock {
@@ -15,22 +16,13 @@ typedef struct PoolBlock {
     unsigned long *spent;
 } PoolBlock;
 
-/* One offer.  Its pages that are still in flight have their in_flight bit. */
-typedef struct Flight {
-    PagecachePoolRun run;
-    uint32_t left;              /* pages still in flight */
-    int64_t offered_at;
-    GList link;                 /* in PagecachePool.fifo, data is the Flight */
-} Flight;
-
 struct PagecachePool {
     unsigned page_bits;
     GPtrArray *blocks;          /* of PoolBlock */
     GSequence *runs;            /* of PagecachePoolRun, by disk and sector */
-    GTree *flights;             /* of Flight, by page; they never overlap */
-    GQueue fifo;                /* the same Flights, oldest first */
+    /* Which pages of an offer are in flight, PoolBlock.in_flight says. */
+    PagecacheFlights *flights;
     uint64_t size;
-    uint64_t in_flight;
 };
 
 static PoolBlock *pool_block(const PagecachePool *pool, uint32_t block)
@@ -63,20 +55,6 @@ static int run_cmp(gconstpointer pa, gconstpointer pb, gpointer opaque)
     return ret ? ret : cmp_u64(a->page, b->page);
 }
 
-/* Flights never overlap, so "overlaps" can serve as "equal" to find one. */
-static int flight_cmp(gconstpointer pa, gconstpointer pb, gpointer opaque)
-{
-    const PagecachePoolRun *a = pa, *b = pb;
-
-    if (a->block != b->block) {
-        return cmp_u64(a->block, b->block);
-    }
-    if (a->page + a->npages <= b->page) {
-        return -1;
-    }
-    return a->page >= b->page + b->npages;
-}
-
 static void pool_block_free(gpointer data)
 {
     PoolBlock *b = data;
@@ -95,9 +73,7 @@ PagecachePool *pagecache_pool_new(unsigned page_bits)
     pool->page_bits = page_bits;
     pool->blocks = g_ptr_array_new_with_free_func(pool_block_free);
     pool->runs = g_sequence_new(g_free);
-    /* The key is the run inside of the value. */
-    pool->flights = g_tree_new_full(flight_cmp, NULL, NULL, g_free);
-    g_queue_init(&pool->fifo);
+    pool->flights = pagecache_flights_new(0);
     return pool;
 }
 
@@ -107,7 +83,7 @@ void pagecache_pool_free(PagecachePool *pool)
         return;
     }
     g_sequence_free(pool->runs);
-    g_tree_destroy(pool->flights);
+    pagecache_flights_free(pool->flights);
     g_ptr_array_unref(pool->blocks);
     g_free(pool);
 }
@@ -141,7 +117,7 @@ uint64_t pagecache_pool_size(const PagecachePool *pool)
 
 uint64_t pagecache_pool_in_flight(const PagecachePool *pool)
 {
-    return pool->in_flight;
+    return pagecache_flights_pages(pool->flights);
 }
 
 uint64_t pagecache_pool_add(PagecachePool *pool, const PagecachePoolRun *run,
@@ -205,25 +181,25 @@ bool pagecache_pool_take_head(PagecachePool *pool, uint32_t max_pages,
     return true;
 }
 
-void pagecache_pool_offer(PagecachePool *pool, const PagecachePoolRun *run,
-                          int64_t now)
+bool pagecache_pool_may_offer(const PagecachePool *pool)
+{
+    return !pagecache_flights_full(pool->flights);
+}
+
+uint32_t pagecache_pool_offer(PagecachePool *pool, const PagecachePoolRun *run,
+                              int64_t now)
 {
     PoolBlock *b = pool_block(pool, run->block);
-    Flight *fl;
+    const PagecacheFlight flight = {
+        .page = run->page, .producer = run->producer, .block = run->block,
+        .disk = run->disk, .npages = run->npages,
+    };
 
-    if (!run->npages) {
-        return;
-    }
-    fl = g_new0(Flight, 1);
-    fl->run = *run;
-    fl->left = run->npages;
-    fl->offered_at = now;
-    fl->link.data = fl;
+    g_assert(run->npages && run->npages <= UINT16_MAX &&
+             run->block <= UINT16_MAX && run->disk <= UINT16_MAX);
     bitmap_set(b->in_flight, run->page, run->npages);
     bitmap_set(b->spent, run->page, run->npages);
-    g_tree_insert(pool->flights, &fl->run, fl);
-    g_queue_push_tail_link(&pool->fifo, &fl->link);
-    pool->in_flight += run->npages;
+    return pagecache_flights_append(pool->flights, &flight, now);
 }
 
 void pagecache_pool_release(PagecachePool *pool, const PagecachePoolRun *run)
@@ -278,30 +254,21 @@ uint64_t pagecache_pool_release_producer(PagecachePool *pool,
     return released;
 }
 
-/* Frees @fl, which has no page in flight any more. */
-static void flight_end(PagecachePool *pool, Flight *fl)
+static uint64_t flight_release(PagecachePool *pool, uint32_t number)
 {
-    g_assert(!fl->left);
-    g_queue_unlink(&pool->fifo, &fl->link);
-    g_tree_remove(pool->flights, &fl->run);
-}
+    const PagecacheFlight *fl = pagecache_flights_find(pool->flights, number);
+    PoolBlock *b = pool_block(pool, fl->block);
+    uint64_t page, end = fl->page + fl->npages;
+    uint16_t released = 0;
 
-static uint64_t flight_release(PagecachePool *pool, Flight *fl)
-{
-    PoolBlock *b = pool_block(pool, fl->run.block);
-    uint64_t page, end = fl->run.page + fl->run.npages;
-    uint64_t released = 0;
-
-    for (page = fl->run.page; page < end; page++) {
+    for (page = fl->page; page < end; page++) {
         if (test_and_clear_bit(page, b->in_flight)) {
             clear_bit(page, b->held);
             released++;
         }
     }
     g_assert(released == fl->left);
-    pool->in_flight -= released;
-    fl->left = 0;
-    flight_end(pool, fl);
+    pagecache_flights_land(pool->flights, number, released);
     return released;
 }
 
@@ -309,65 +276,65 @@ uint64_t pagecache_pool_release_old(PagecachePool *pool,
                                     int64_t offered_before,
                                     uint64_t max_pages)
 {
-    Flight *fl;
     uint64_t released = 0;
+    uint32_t number;
 
-    while (released < max_pages && (fl = g_queue_peek_head(&pool->fifo)) &&
-           fl->offered_at < offered_before) {
-        released += flight_release(pool, fl);
+    while (released < max_pages &&
+           pagecache_flights_oldest(pool->flights, &number)) {
+        const PagecacheFlight *fl = pagecache_flights_find(pool->flights,
+                                                           number);
+
+        if (pagecache_flights_offered_at(pool->flights, fl) >=
+            offered_before) {
+            break;
+        }
+        released += flight_release(pool, number);
     }
     return released;
 }
 
 uint64_t pagecache_pool_release_newest(PagecachePool *pool, uint64_t max_pages)
 {
-    Flight *fl;
     uint64_t released = 0;
+    uint32_t number;
 
-    while ((fl = g_queue_peek_tail(&pool->fifo)) &&
-           released + fl->left <= max_pages) {
-        released += flight_release(pool, fl);
+    while (pagecache_flights_newest(pool->flights, &number) &&
+           released + pagecache_flights_find(pool->flights, number)->left <=
+           max_pages) {
+        released += flight_release(pool, number);
     }
     return released;
 }
 
-uint32_t pagecache_pool_report(PagecachePool *pool, uint32_t block,
-                               uint64_t page, uint32_t n,
-                               unsigned long *accepted, int64_t *offered_at,
-                               uint32_t *producer)
+bool pagecache_pool_report(PagecachePool *pool, uint32_t number,
+                           uint32_t first, uint32_t n, unsigned long *accepted,
+                           PagecachePoolReport *report)
 {
+    const PagecacheFlight *fl = pagecache_flights_find(pool->flights, number);
     PoolBlock *b;
-    Flight *fl = NULL;
-    uint32_t i, count = 0;
+    uint32_t i;
 
-    if (block >= pool->blocks->len) {
-        return 0;
+    *report = (PagecachePoolReport) { 0 };
+    if (!fl) {
+        return true;
     }
-    b = pool_block(pool, block);
-    for (i = 0; i < n && page < b->npages && i < b->npages - page; i++) {
-        PagecachePoolRun key = {
-            .block = block, .page = page + i, .npages = 1
-        };
-
-        if (!test_and_clear_bit(page + i, b->in_flight)) {
-            continue;
-        }
-        clear_bit(page + i, b->held);
-        set_bit(i, accepted);
-        if (!fl || flight_cmp(&fl->run, &key, NULL)) {
-            fl = g_tree_lookup(pool->flights, &key);
-        }
-        if (!count++) {
-            *offered_at = fl->offered_at;
-            *producer = fl->run.producer;
-        }
-        pool->in_flight--;
-        if (!--fl->left) {
-            flight_end(pool, fl);
-            fl = NULL;
+    if (first > fl->npages || n > fl->npages - first) {
+        return false;
+    }
+    b = pool_block(pool, fl->block);
+    report->block = fl->block;
+    report->page = fl->page + first;
+    report->producer = fl->producer;
+    report->offered_at = pagecache_flights_offered_at(pool->flights, fl);
+    for (i = 0; i < n; i++) {
+        if (test_and_clear_bit(report->page + i, b->in_flight)) {
+            clear_bit(report->page + i, b->held);
+            set_bit(i, accepted);
+            report->accepted++;
         }
     }
-    return count;
+    pagecache_flights_land(pool->flights, number, report->accepted);
+    return true;
 }
 
 unsigned long pagecache_pool_next_dirty(const unsigned long *dirty,

@@ -69,9 +69,15 @@ uint64_t pagecache_pool_add(PagecachePool *pool, const PagecachePoolRun *run,
 bool pagecache_pool_take_head(PagecachePool *pool, uint32_t max_pages,
                               PagecachePoolRun *run);
 
-/* Pages that were taken from the head are in flight from now on. */
-void pagecache_pool_offer(PagecachePool *pool, const PagecachePoolRun *run,
-                          int64_t now);
+/*
+ * Pages that were taken from the head, 1 to 65535, are in flight from now on.
+ * Returns the number of the offer: offers must go out in the order of these
+ * calls.
+ */
+uint32_t pagecache_pool_offer(PagecachePool *pool, const PagecachePoolRun *run,
+                              int64_t now);
+/* False: the oldest offers must end first, see pagecache_flights_full(). */
+bool pagecache_pool_may_offer(const PagecachePool *pool);
 /* Pages that were taken from the head become ordinary dirty pages. */
 void pagecache_pool_release(PagecachePool *pool, const PagecachePoolRun *run);
 
@@ -88,18 +94,25 @@ uint64_t pagecache_pool_release_old(PagecachePool *pool,
 uint64_t pagecache_pool_release_newest(PagecachePool *pool,
                                        uint64_t max_pages);
 
+/* What a report says, with what is known of the offer; all 0: it is gone */
+typedef struct PagecachePoolReport {
+    uint32_t accepted;      /* pages that were in flight */
+    uint32_t block;
+    uint64_t page;          /* the first that the report names */
+    uint32_t producer;      /* who had hinted them */
+    int64_t offered_at;
+} PagecachePoolReport;
+
 /*
- * The destination says what became of @n pages.  Those that are in flight are
- * so no longer, nor held, and their bits are set in @accepted (bit 0 is
- * @page; the caller cleared the bitmap).  Pages that are not in flight do not
- * count.  @offered_at, @producer: when the first accepted page was offered,
- * and who had hinted it; unchanged when there is none (the others of one
- * report are taken to be like it).  Returns how many pages were accepted.
+ * The destination says what became of @n pages from page @first of the offer
+ * @number.  Those that are in flight are so no longer, nor held, and their bits
+ * are set in @accepted (bit 0 is the first page; the caller cleared the
+ * bitmap).  Pages that are not in flight do not count.  False, and nothing is
+ * changed: the offer is in flight and has no such pages.
  */
-uint32_t pagecache_pool_report(PagecachePool *pool, uint32_t block,
-                               uint64_t page, uint32_t n,
-                               unsigned long *accepted, int64_t *offered_at,
-                               uint32_t *producer);
+bool pagecache_pool_report(PagecachePool *pool, uint32_t number,
+                           uint32_t first, uint32_t n, unsigned long *accepted,
+                           PagecachePoolReport *report);
 
 /* In pages */
 uint64_t pagecache_pool_size(const PagecachePool *pool);

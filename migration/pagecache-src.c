@@ -85,12 +85,13 @@ typedef struct PagecacheSrc {
     PagecachePace pace;
     PagecacheSrcStats stats;
     GHashTable *breakers;       /* producer -> Breaker */
+    uint32_t offers;            /* that were given a place in the stream */
     bool low_synced;
     bool sync_due;              /* the pool has had pages since the last sync */
     int64_t last_sync;
 
     /* Under record.lock */
-    GQueue reports;             /* of PagecacheReport */
+    GQueue reports;             /* of GBytes: messages that were decoded once */
     bool accepted;              /* the destination has answered to START */
     bool deaf;                  /* reports no longer count */
     QemuCond report_cond;
@@ -269,6 +270,7 @@ static int pagecache_save_setup(QEMUFile *f, void *opaque, Error **errp)
                                           sizeof(PagecacheHintDisk));
     g_autoptr(GByteArray) frame = NULL;
 
+    start->features = PAGECACHE_WIRE_FEATURES;
     start->page_bits = src->page_bits;
     start->digest = src->digest.kind;
     g_byte_array_append(start->secret, src->digest.secret,
@@ -392,67 +394,117 @@ static void take_hints(void)
     } while (n && now_ms() < until);
 }
 
-/* Clears log and bits of pages that were reported, to be compared. */
-static void prove_range(const PagecacheReport *r, uint32_t first, uint32_t n,
-                        uint32_t producer, GArray *pages)
+/*
+ * Clears log and bits of @n pages that were reported, from @page of @rb, to be
+ * compared.
+ */
+static void prove_range(RAMBlock *rb, uint64_t page, uint32_t n,
+                        uint32_t producer, const uint8_t *digests,
+                        GArray *pages)
 {
-    RAMBlock *rb = g_ptr_array_index(src->blocks, r->block);
     DECLARE_BITMAP(taken, PAGECACHE_REPORT_PAGES_MAX) = { 0 };
     uint32_t i;
 
     if (pagecache_fault(PAGECACHE_FAULT_BREAK_CLEAR)) {
         bitmap_set(taken, 0, n);
     } else {
-        ram_pagecache_take_dirty(rb, r->page + first, n, taken);
+        ram_pagecache_take_dirty(rb, page, n, taken);
     }
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < n; i++, digests += PAGECACHE_DIGEST_LEN) {
         PagecacheProofPage p = {
-            .rb = rb, .page = r->page + first + i, .producer = producer,
+            .rb = rb, .page = page + i, .producer = producer,
         };
 
         /* A page that lost its bit meanwhile need not be sent any more. */
         if (test_bit(i, taken)) {
-            memcpy(p.digest, r->digests[first + i], sizeof(p.digest));
+            memcpy(p.digest, digests, sizeof(p.digest));
             g_array_append_val(pages, p);
         }
     }
 }
 
-static void take_report(const PagecacheReport *r, GArray *pages)
+/* @accepted: a bitmap of @run's pages */
+static void prove(const PagecachePoolReport *r, const PagecacheReportRun *run,
+                  const unsigned long *accepted, GArray *pages)
 {
-    g_autofree unsigned long *accepted = bitmap_new(r->npages);
-    int64_t now = now_ms(), offered_at = now;
+    RAMBlock *rb = g_ptr_array_index(src->blocks, r->block);
     unsigned long first, end;
-    uint32_t producer = 0;
-    uint32_t n = pagecache_pool_report(src->pool, r->block, r->page,
-                                       r->npages, accepted, &offered_at,
-                                       &producer);
 
-    trace_pagecache_src_report(r->block, r->page, r->npages, r->status, n,
-                               now - offered_at);
-    if (!n) {
-        return;
-    }
-    if (r->status != PAGECACHE_REPORT_OK) {
-        src->stats.unavailable += n;
-        count_released(n, "unavailable");
-        return;
-    }
-    src->stats.reported += n;
-    pagecache_pace_reported(&src->pace, now, to_bytes(n), now - offered_at);
-    for (first = find_first_bit(accepted, r->npages); first < r->npages;
-         first = find_next_bit(accepted, r->npages, end)) {
-        end = find_next_zero_bit(accepted, r->npages, first);
-        prove_range(r, first, end - first, producer, pages);
+    for (first = find_first_bit(accepted, run->npages); first < run->npages;
+         first = find_next_bit(accepted, run->npages, end)) {
+        end = find_next_zero_bit(accepted, run->npages, first);
+        prove_range(rb, r->page + first, end - first, r->producer,
+                    run->digests + first * PAGECACHE_DIGEST_LEN, pages);
     }
 }
 
-static void take_reports(void)
+/* What does not belong to an offer that is known is malformed. */
+static bool take_run(uint8_t status, const PagecacheReportRun *run,
+                     GArray *pages, Error **errp)
+{
+    DECLARE_BITMAP(few, PAGECACHE_REPORT_PAGES_MAX) = { 0 };
+    g_autofree unsigned long *many = NULL;
+    unsigned long *accepted = few;
+    int64_t now = now_ms();
+    PagecachePoolReport r;
+
+    if (run->npages > PAGECACHE_REPORT_PAGES_MAX) {
+        accepted = many = bitmap_new(run->npages);
+    }
+    if (!pagecache_pool_report(src->pool, run->offer, run->first, run->npages,
+                               accepted, &r)) {
+        error_setg(errp, "skip-pagecache: malformed report: %u pages from page "
+                   "%u of offer %u, which has fewer", run->npages, run->first,
+                   run->offer);
+        return false;
+    }
+    trace_pagecache_src_report(run->offer, run->first, run->npages, status,
+                               r.accepted,
+                               r.accepted ? now - r.offered_at : 0);
+    if (!r.accepted) {
+        return true;
+    }
+    if (status != PAGECACHE_REPORT_OK) {
+        src->stats.unavailable += r.accepted;
+        count_released(r.accepted, "unavailable");
+        return true;
+    }
+    src->stats.reported += r.accepted;
+    pagecache_pace_reported(&src->pace, now, to_bytes(r.accepted),
+                            now - r.offered_at);
+    prove(&r, run, accepted, pages);
+    return true;
+}
+
+static bool take_report(GBytes *message, GArray *pages, Error **errp)
+{
+    g_autofree char *err = NULL;
+    PagecacheReport report;
+    PagecacheReportRun run;
+    uint16_t pos = 0;
+    size_t len;
+    const uint8_t *buf = g_bytes_get_data(message, &len);
+
+    /* It was good when it came. */
+    if (!pagecache_wire_decode_report(buf, len, &report, &err)) {
+        error_setg(errp, "skip-pagecache: malformed report: %s", err);
+        return false;
+    }
+    while (pagecache_report_next(&report, &pos, &run)) {
+        if (!take_run(report.status, &run, pages, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool take_reports(Error **errp)
 {
     g_autoptr(GArray) pages = g_array_new(FALSE, FALSE,
                                           sizeof(PagecacheProofPage));
     GQueue reports;
-    PagecacheReport *r;
+    GBytes *message;
+    bool good = true;
 
     WITH_QEMU_LOCK_GUARD(&record.lock) {
         reports = src->reports;
@@ -461,13 +513,15 @@ static void take_reports(void)
     pagecache_pace_turn(&src->pace, now_ms(),
                         to_bytes(pagecache_pool_in_flight(src->pool)),
                         !g_queue_is_empty(&reports));
-    while ((r = g_queue_pop_head(&reports))) {
-        take_report(r, pages);
-        g_free(r);
+    while (good && (message = g_queue_pop_head(&reports))) {
+        good = take_report(message, pages, errp);
+        g_bytes_unref(message);
     }
+    g_queue_clear_full(&reports, (GDestroyNotify)g_bytes_unref);
     if (pages->len) {
         pagecache_proof_submit(src->proof, g_steal_pointer(&pages));
     }
+    return good;
 }
 
 static void take_proof(const PagecacheProofPage *p)
@@ -552,6 +606,10 @@ static void choose(const PagecachePoolRun *taken, GArray *chosen)
     count_released(freed, "free");
 }
 
+/*
+ * From here on @run has a number, and its place in the stream must be the one
+ * that goes with it: behind what was offered before.
+ */
 static void make_offer(const PagecachePoolRun *run, int64_t now,
                        GArray *offers)
 {
@@ -560,11 +618,14 @@ static void make_offer(const PagecachePoolRun *run, int64_t now,
         .disk = run->disk, .block = run->block, .npages = run->npages,
         .page = run->page, .sector = run->sector,
     };
+    uint32_t number = pagecache_pool_offer(src->pool, run, now);
 
-    pagecache_pool_offer(src->pool, run, now);
+    assert(number == src->offers);
+    src->offers++;
     g_array_append_val(offers, o);
     src->stats.offered += run->npages;
-    trace_pagecache_src_offer(o.disk, o.sector, rb->idstr, o.page, o.npages);
+    trace_pagecache_src_offer(number, o.disk, o.sector, rb->idstr, o.page,
+                              o.npages);
 }
 
 static void make_offers(GArray *offers)
@@ -580,7 +641,7 @@ static void make_offers(GArray *offers)
     while (chosen->len < TURN_OFFERS_MAX && now_ms() < until) {
         guint before = chosen->len;
 
-        if (in_flight >= window ||
+        if (in_flight >= window || !pagecache_pool_may_offer(src->pool) ||
             !pagecache_pool_take_head(src->pool, MIN(OFFER_PAGES_MAX,
                                                      window - in_flight),
                                       &run)) {
@@ -716,7 +777,7 @@ static bool nothing_outstanding(void)
            !pagecache_proof_pending(src->proof);
 }
 
-static void turn(GArray *offers)
+static bool turn(GArray *offers, Error **errp)
 {
     RCU_READ_LOCK_GUARD();
 
@@ -724,7 +785,9 @@ static void turn(GArray *offers)
         begin_turns();
     }
     take_hints();
-    take_reports();
+    if (!take_reports(errp)) {
+        return false;
+    }
     take_proofs(false);
     make_offers(offers);
     feed_channel();
@@ -733,6 +796,7 @@ static void turn(GArray *offers)
                              to_pages(pagecache_pace_window(&src->pace)),
                              pagecache_proof_pending(src->proof),
                              to_pages(channel_todo()), src->pace.report_ms);
+    return true;
 }
 
 static int pagecache_save_iterate(QEMUFile *f, void *opaque)
@@ -740,9 +804,15 @@ static int pagecache_save_iterate(QEMUFile *f, void *opaque)
     g_autoptr(GArray) offers = g_array_new(FALSE, FALSE,
                                            sizeof(PagecacheWireOffer));
     g_autoptr(GByteArray) frame = NULL;
+    Error *err = NULL;
     bool empty;
 
-    turn(offers);
+    if (!turn(offers, &err)) {
+        migrate_set_error(migrate_get_current(), err);
+        error_free(err);
+        return -EINVAL;
+    }
+    /* They keep their order. */
     pagecache_fault_late(PAGECACHE_FAULT_LATE_OFFERS, offers,
                          TURN_OFFERS_MAX);
     frame = pagecache_wire_encode_offers((PagecacheWireOffer *)offers->data,
@@ -784,7 +854,7 @@ static void dissolve(void)
     }
     WITH_QEMU_LOCK_GUARD(&record.lock) {
         src->deaf = true;
-        g_queue_clear_full(&src->reports, g_free);
+        g_queue_clear_full(&src->reports, (GDestroyNotify)g_bytes_unref);
     }
 }
 
@@ -864,18 +934,26 @@ static void pagecache_save_cleanup(void *opaque)
 
 /* --- return path thread --- */
 
-static bool decode_report(const uint8_t *buf, size_t len, PagecacheReport *r,
-                          Error **errp)
+static bool check_answer(const PagecacheReport *r, Error **errp)
 {
     g_autofree char *err = NULL;
 
-    if (!pagecache_wire_decode_report(buf, len, r, &err)) {
-        error_setg(errp, "skip-pagecache: malformed report: %s", err);
+    if (r->status == PAGECACHE_REPORT_REFUSED &&
+        r->version != PAGECACHE_WIRE_VERSION) {
+        error_setg(errp, "skip-pagecache: the destination speaks version %u "
+                   "of the wire format, expected %u", r->version,
+                   PAGECACHE_WIRE_VERSION);
         return false;
     }
     if (r->status == PAGECACHE_REPORT_REFUSED) {
         error_setg(errp, "skip-pagecache is on here and off at the "
                    "destination; set the capability on both sides");
+        return false;
+    }
+    if (r->status == PAGECACHE_REPORT_ACCEPTED &&
+        !pagecache_wire_check_features(PAGECACHE_WIRE_FEATURES, r->features,
+                                       &err)) {
+        error_setg(errp, "skip-pagecache: malformed report: %s", err);
         return false;
     }
     return true;
@@ -897,14 +975,14 @@ static void end_channel(const Error *err)
 }
 
 /* The message as a whole, and all that can be said against it by itself */
-static bool load_report(QEMUFile *rp, uint16_t len, PagecacheReport *r,
-                        Error **errp)
+static bool load_report(QEMUFile *rp, uint8_t *buf, uint16_t len,
+                        PagecacheReport *r, Error **errp)
 {
-    uint8_t buf[PAGECACHE_REPORT_MAX];
+    g_autofree char *err = NULL;
 
-    if (len > sizeof(buf)) {
+    if (len > PAGECACHE_REPORT_MAX) {
         error_setg(errp, "skip-pagecache: report of %u bytes, expected at "
-                   "most %zu", len, sizeof(buf));
+                   "most %u", len, PAGECACHE_REPORT_MAX);
         return false;
     }
     if (qemu_get_buffer(rp, buf, len) != len) {
@@ -912,25 +990,30 @@ static bool load_report(QEMUFile *rp, uint16_t len, PagecacheReport *r,
                    "of a report");
         return false;
     }
-    return decode_report(buf, len, r, errp);
+    if (!pagecache_wire_decode_report(buf, len, r, &err)) {
+        error_setg(errp, "skip-pagecache: malformed report: %s", err);
+        return false;
+    }
+    return check_answer(r, errp);
 }
 
 bool pagecache_src_load_report(QEMUFile *rp, uint16_t len, Error **errp)
 {
     ERRP_GUARD();
-    g_autofree PagecacheReport *r = g_new(PagecacheReport, 1);
+    uint8_t buf[PAGECACHE_REPORT_MAX];
+    PagecacheReport r;
 
-    if (!load_report(rp, len, r, errp)) {
+    if (!load_report(rp, buf, len, &r, errp)) {
         end_channel(*errp);
         return false;
     }
     QEMU_LOCK_GUARD(&record.lock);
-    if (src && r->status == PAGECACHE_REPORT_ACCEPTED) {
+    if (src && r.status == PAGECACHE_REPORT_ACCEPTED) {
         src->accepted = true;
         qemu_cond_signal(&src->report_cond);
     } else if (src && !src->deaf &&
         g_queue_get_length(&src->reports) < REPORTS_MAX) {
-        g_queue_push_tail(&src->reports, g_steal_pointer(&r));
+        g_queue_push_tail(&src->reports, g_bytes_new(buf, len));
         qemu_cond_signal(&src->report_cond);
     }
     return true;

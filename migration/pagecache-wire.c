@@ -48,6 +48,18 @@ static void put_name(GByteArray *out, const char *name)
     g_byte_array_append(out, (const uint8_t *)name, len);
 }
 
+static void put_fields(GByteArray *out, GBytes *fields)
+{
+    size_t len = 0;
+    const void *data = fields ? g_bytes_get_data(fields, &len) : NULL;
+
+    g_assert(len <= UINT16_MAX);
+    put_u16(out, len);
+    if (len) {
+        g_byte_array_append(out, data, len);
+    }
+}
+
 static GByteArray *frame_new(uint8_t type)
 {
     GByteArray *out = g_byte_array_new();
@@ -73,6 +85,7 @@ GByteArray *pagecache_wire_encode_start(const PagecacheWireStart *start)
 
     put_u32(out, PAGECACHE_WIRE_MAGIC);
     put_u16(out, PAGECACHE_WIRE_VERSION);
+    put_u64(out, start->features);
     put_u8(out, start->page_bits);
     put_u8(out, start->digest);
     put_u16(out, start->secret->len);
@@ -86,6 +99,7 @@ GByteArray *pagecache_wire_encode_start(const PagecacheWireStart *start)
         put_u32(out, d->id);
         put_u64(out, d->sectors);
         put_name(out, d->path);
+        put_fields(out, d->fields);
     }
 
     put_u32(out, start->blocks->len);
@@ -211,6 +225,31 @@ static char *get_name(Reader *r, const char *what)
     return g_strndup((const char *)p, len);
 }
 
+/*
+ * Optional fields.  Of none is known yet what it means: they are passed over,
+ * but are to be read by somebody who knows one behind them.
+ */
+static GBytes *get_fields(Reader *r, const char *what)
+{
+    uint16_t len = get_u16(r, what);
+    Reader in = { .p = get(r, len, what), .left = len, .err = r->err };
+    const uint8_t *begin = in.p;
+    int32_t last = -1;
+
+    while (!r->failed && in.left) {
+        uint16_t type = get_u16(&in, what);
+
+        get(&in, get_u16(&in, what), what);
+        if (!in.failed && type <= last) {
+            fail(&in, "%s: field of type %u behind one of type %u", what, type,
+                 last);
+        }
+        last = type;
+        r->failed = in.failed;
+    }
+    return len && !r->failed ? g_bytes_new(begin, len) : NULL;
+}
+
 static void get_end(Reader *r)
 {
     if (r->left) {
@@ -234,9 +273,25 @@ bool pagecache_wire_decode_header(const uint8_t *buf, uint8_t type,
     return true;
 }
 
+char *pagecache_wire_unexpected(uint8_t type)
+{
+    static const char *reserved[] = { "SWITCH", "DIGESTS", "MAP", "TOTALS" };
+
+    if (type >= PAGECACHE_WIRE_SWITCH && type <= PAGECACHE_WIRE_TOTALS) {
+        return g_strdup_printf("frame of type %u (%s), of a feature that was "
+                               "not agreed upon", type,
+                               reserved[type - PAGECACHE_WIRE_SWITCH]);
+    }
+    return g_strdup_printf("frame of type %u, expected %u to %u", type,
+                           PAGECACHE_WIRE_START, PAGECACHE_WIRE_END);
+}
+
 static void clear_disk(gpointer data)
 {
-    g_free(((PagecacheWireDisk *)data)->path);
+    PagecacheWireDisk *d = data;
+
+    g_free(d->path);
+    g_clear_pointer(&d->fields, g_bytes_unref);
 }
 
 static void clear_block(gpointer data)
@@ -280,6 +335,7 @@ static void decode_disks(Reader *r, PagecacheWireStart *start)
         d.id = get_u32(r, "disk number");
         d.sectors = get_u64(r, "disk size");
         d.path = get_name(r, "disk name");
+        d.fields = get_fields(r, "optional fields of a disk");
         if (!r->failed && i &&
             d.id <= g_array_index(start->disks, PagecacheWireDisk, i - 1).id) {
             fail(r, "disk number %u out of order", d.id);
@@ -317,23 +373,50 @@ static void decode_blocks(Reader *r, PagecacheWireStart *start)
     }
 }
 
+static uint16_t get_version(Reader *r)
+{
+    uint32_t magic = get_u32(r, "magic");
+
+    if (!r->failed && magic != PAGECACHE_WIRE_MAGIC) {
+        fail(r, "magic 0x%08x, expected 0x%08x", magic, PAGECACHE_WIRE_MAGIC);
+    }
+    return get_u16(r, "version");
+}
+
+bool pagecache_wire_start_version(const uint8_t *body, size_t len,
+                                  uint16_t *version)
+{
+    g_autofree char *err = NULL;
+    Reader r = { .p = body, .left = len, .err = &err };
+
+    *version = get_version(&r);
+    return !r.failed;
+}
+
+bool pagecache_wire_check_features(uint64_t offered, uint64_t accepted,
+                                   char **err)
+{
+    if (accepted & ~offered) {
+        *err = g_strdup_printf("features 0x%" PRIx64 " accepted, expected none "
+                               "but 0x%" PRIx64, accepted, offered);
+        return false;
+    }
+    return true;
+}
+
 PagecacheWireStart *pagecache_wire_decode_start(const uint8_t *body,
                                                 size_t len, char **err)
 {
     g_autoptr(PagecacheWireStart) start = pagecache_wire_start_new();
     Reader r = { .p = body, .left = len, .err = err };
     const uint8_t *secret;
-    uint32_t magic;
     uint16_t version, secret_len;
 
-    magic = get_u32(&r, "magic");
-    if (!r.failed && magic != PAGECACHE_WIRE_MAGIC) {
-        fail(&r, "magic 0x%08x, expected 0x%08x", magic, PAGECACHE_WIRE_MAGIC);
-    }
-    version = get_u16(&r, "version");
+    version = get_version(&r);
     if (!r.failed && version != PAGECACHE_WIRE_VERSION) {
         fail(&r, "version %u, expected %u", version, PAGECACHE_WIRE_VERSION);
     }
+    start->features = get_u64(&r, "features");
     start->page_bits = get_u8(&r, "page size");
     if (!r.failed && (start->page_bits < 9 || start->page_bits > 24)) {
         fail(&r, "pages of 2^%u bytes, expected 2^9 to 2^24",
@@ -437,6 +520,11 @@ bool pagecache_wire_check_offer(const PagecacheWireStart *start,
                                offer->block, (int)start->blocks->len - 1);
         return false;
     }
+    if (offer->npages > PAGECACHE_WIRE_OFFER_PAGES_MAX) {
+        *err = g_strdup_printf("offer of %u pages, expected at most %u",
+                               offer->npages, PAGECACHE_WIRE_OFFER_PAGES_MAX);
+        return false;
+    }
     block = &g_array_index(start->blocks, PagecacheWireBlock, offer->block);
     if (!offer->npages || offer->npages > block->npages ||
         offer->page > block->npages - offer->npages) {
@@ -458,55 +546,184 @@ bool pagecache_wire_check_offer(const PagecacheWireStart *start,
 
 /* --- reports --- */
 
+static bool has_runs(const PagecacheReport *report)
+{
+    return report->status <= PAGECACHE_REPORT_UNAVAILABLE;
+}
+
+/* Bytes for each page */
+static size_t digest_len(const PagecacheReport *report)
+{
+    return report->status == PAGECACHE_REPORT_OK ? PAGECACHE_DIGEST_LEN : 0;
+}
+
+void pagecache_report_init(PagecacheReport *report, uint8_t status)
+{
+    /* The body as it comes */
+    memset(report, 0, offsetof(PagecacheReport, body));
+    report->status = status;
+}
+
+static PagecacheReportRun run_at(const PagecacheReport *report, uint16_t pos)
+{
+    const uint8_t *p = report->body + pos;
+
+    return (PagecacheReportRun) {
+        .offer = ldl_be_p(p), .first = lduw_be_p(p + 4),
+        .npages = lduw_be_p(p + 6),
+        .digests = digest_len(report) ? p + PAGECACHE_REPORT_RUN : NULL,
+    };
+}
+
+uint16_t pagecache_report_add(PagecacheReport *report,
+                              const PagecacheReportRun *run)
+{
+    size_t each = digest_len(report), room = sizeof(report->body) - report->len;
+    PagecacheReportRun last = { 0 };
+    uint8_t *p = report->body + report->len;
+    uint16_t n = run->npages;
+    bool goes_on;
+
+    g_assert(has_runs(report) && n &&
+             run->first + n <= PAGECACHE_WIRE_OFFER_PAGES_MAX);
+    if (report->nruns) {
+        last = run_at(report, report->last);
+    }
+    goes_on = report->nruns && run->offer == last.offer &&
+              run->first == last.first + last.npages;
+    if (!goes_on) {
+        if (room < PAGECACHE_REPORT_RUN + each) {
+            return 0;
+        }
+        room -= PAGECACHE_REPORT_RUN;
+    }
+    if (each) {
+        n = MIN(n, room / each);
+    }
+    if (!goes_on) {
+        stl_be_p(p, run->offer);
+        stw_be_p(p + 4, run->first);
+        report->nruns++;
+        report->last = report->len;
+        report->len += PAGECACHE_REPORT_RUN;
+        last.npages = 0;
+    }
+    stw_be_p(report->body + report->last + 6, last.npages + n);
+    if (each) {
+        memcpy(report->body + report->len, run->digests, n * each);
+        report->len += n * each;
+    }
+    return n;
+}
+
+bool pagecache_report_next(const PagecacheReport *report, uint16_t *pos,
+                           PagecacheReportRun *run)
+{
+    if (*pos >= report->len) {
+        return false;
+    }
+    *run = run_at(report, *pos);
+    *pos += PAGECACHE_REPORT_RUN + run->npages * digest_len(report);
+    return true;
+}
+
 size_t pagecache_wire_encode_report(const PagecacheReport *report,
                                     uint8_t *buf)
 {
-    bool ok = report->status == PAGECACHE_REPORT_OK;
-    size_t len = ok ? report->npages * PAGECACHE_DIGEST_LEN : 0;
+    buf[0] = report->status;
+    buf[1] = digest_len(report);
+    if (report->status == PAGECACHE_REPORT_REFUSED) {
+        stw_be_p(buf + 2, report->version);
+        return 4;
+    }
+    if (report->status == PAGECACHE_REPORT_ACCEPTED) {
+        stq_be_p(buf + 2, report->features);
+        return 10;
+    }
+    g_assert(report->nruns);
+    stw_be_p(buf + 2, report->nruns);
+    memcpy(buf + PAGECACHE_REPORT_HEADER, report->body, report->len);
+    return PAGECACHE_REPORT_HEADER + report->len;
+}
 
-    g_assert(!ok || report->npages <= PAGECACHE_REPORT_PAGES_MAX);
-    stl_be_p(buf, report->block);
-    stq_be_p(buf + 4, report->page);
-    stw_be_p(buf + 12, report->npages);
-    buf[14] = report->status;
-    buf[15] = ok ? PAGECACHE_DIGEST_LEN : 0;
-    memcpy(buf + PAGECACHE_REPORT_HEADER, report->digests, len);
-    return PAGECACHE_REPORT_HEADER + len;
+static void get_run(Reader *r, size_t each)
+{
+    uint16_t first, npages;
+
+    get_u32(r, "number of an offer");
+    first = get_u16(r, "first page");
+    npages = get_u16(r, "number of pages");
+    if (!r->failed && !npages) {
+        fail(r, "run of 0 pages, expected 1 or more");
+    }
+    if (!r->failed && first + npages > PAGECACHE_WIRE_OFFER_PAGES_MAX) {
+        fail(r, "%u pages from page %u of an offer, expected at most %u in "
+             "all", npages, first, PAGECACHE_WIRE_OFFER_PAGES_MAX);
+    }
+    get(r, npages * each, "digests");
+}
+
+static void decode_runs(Reader *r, PagecacheReport *report)
+{
+    uint16_t i, n = get_u16(r, "number of runs");
+    const uint8_t *body = r->p;
+
+    if (!r->failed && !n) {
+        fail(r, "0 runs, expected 1 or more");
+    }
+    for (i = 0; i < n && !r->failed; i++) {
+        report->last = r->p - body;
+        get_run(r, digest_len(report));
+    }
+    get_end(r);
+    if (!r->failed && r->p - body > sizeof(report->body)) {
+        fail(r, "runs of %zu bytes, expected at most %zu",
+             (size_t)(r->p - body), sizeof(report->body));
+    }
+    if (!r->failed) {
+        report->nruns = n;
+        report->len = r->p - body;
+        memcpy(report->body, body, report->len);
+    }
+}
+
+static void check_status(Reader *r, uint8_t status)
+{
+    static const char *reserved[] = { "PLACED", "MISMATCH" };
+
+    if (!r->failed && (status == PAGECACHE_REPORT_PLACED ||
+                       status == PAGECACHE_REPORT_MISMATCH)) {
+        fail(r, "status %u (%s), of a feature that was not agreed upon",
+             status, reserved[status - PAGECACHE_REPORT_PLACED]);
+    }
+    if (!r->failed && status > PAGECACHE_REPORT_ACCEPTED) {
+        fail(r, "status %u, expected at most %u", status,
+             PAGECACHE_REPORT_ACCEPTED);
+    }
 }
 
 bool pagecache_wire_decode_report(const uint8_t *buf, size_t len,
                                   PagecacheReport *report, char **err)
 {
     Reader r = { .p = buf, .left = len, .err = err };
-    const uint8_t *digests;
-    uint8_t digest_len;
-    bool ok;
+    uint8_t each;
 
-    report->block = get_u32(&r, "RAM block");
-    report->page = get_u64(&r, "page");
-    report->npages = get_u16(&r, "number of pages");
-    report->status = get_u8(&r, "status");
-    digest_len = get_u8(&r, "length of a digest");
-    ok = report->status == PAGECACHE_REPORT_OK;
-    if (!r.failed && report->status > PAGECACHE_REPORT_ACCEPTED) {
-        fail(&r, "status %u, expected at most %u", report->status,
-             PAGECACHE_REPORT_ACCEPTED);
+    pagecache_report_init(report, get_u8(&r, "status"));
+    check_status(&r, report->status);
+    each = get_u8(&r, "length of a digest");
+    if (!r.failed && each != digest_len(report)) {
+        fail(&r, "digests of %u bytes, expected %zu", each,
+             digest_len(report));
     }
-    if (!r.failed && digest_len != (ok ? PAGECACHE_DIGEST_LEN : 0)) {
-        fail(&r, "digests of %u bytes, expected %u", digest_len,
-             ok ? PAGECACHE_DIGEST_LEN : 0);
+    if (r.failed) {
+        return false;
     }
-    if (!r.failed && ok && report->npages > PAGECACHE_REPORT_PAGES_MAX) {
-        fail(&r, "%u pages, expected at most %u", report->npages,
-             (unsigned)PAGECACHE_REPORT_PAGES_MAX);
-    }
-    if (ok) {
-        digests = get(&r, (size_t)report->npages * PAGECACHE_DIGEST_LEN,
-                      "digests");
-        if (digests) {
-            memcpy(report->digests, digests,
-                   (size_t)report->npages * PAGECACHE_DIGEST_LEN);
-        }
+    if (has_runs(report)) {
+        decode_runs(&r, report);
+    } else if (report->status == PAGECACHE_REPORT_REFUSED) {
+        report->version = get_u16(&r, "version");
+    } else {
+        report->features = get_u64(&r, "features");
     }
     get_end(&r);
     return !r.failed;

@@ -9,10 +9,12 @@
  *
  *     u8 type, u32 length, body[length]
  *
- * START in the section's START, OFFERS in each PART, END in its END.  The
- * return path carries REPORT messages.  Everything is big-endian, as the rest
- * of the migration stream is.  Pages are target pages and count within their
- * RAM block; sectors are 512 bytes.
+ * START in the section's START, OFFERS in each PART, END in its END.  Offers
+ * have numbers, which are not in the frames: 0, 1, 2... in the order in which
+ * they stand in the stream, modulo 2^32.  The return path carries REPORT
+ * messages, which name offers.  Everything is big-endian, as the rest of the
+ * migration stream is.  Pages are target pages and count within their RAM
+ * block, in reports within their offer; sectors are 512 bytes.
  *
  * The decoders take hostile input: they check every length and value against
  * what they can know, and say in @err what came and what was expected.
@@ -23,11 +25,19 @@
 #define MIGRATION_PAGECACHE_WIRE_H
 
 #define PAGECACHE_WIRE_MAGIC        0x50474331  /* "PGC1" */
-#define PAGECACHE_WIRE_VERSION      1
+#define PAGECACHE_WIRE_VERSION      2
+
+/* The bits of START's and ACCEPTED's features that we have */
+#define PAGECACHE_WIRE_FEATURES     UINT64_C(0)
 
 #define PAGECACHE_WIRE_START        1
 #define PAGECACHE_WIRE_OFFERS       2
 #define PAGECACHE_WIRE_END          3
+/* Reserved: refused as long as no feature has them */
+#define PAGECACHE_WIRE_SWITCH       4
+#define PAGECACHE_WIRE_DIGESTS      5
+#define PAGECACHE_WIRE_MAP          6
+#define PAGECACHE_WIRE_TOTALS       7
 
 #define PAGECACHE_WIRE_FRAME_HEADER 5           /* bytes */
 #define PAGECACHE_WIRE_FRAME_MAX    (4 * 1024 * 1024)   /* bytes of a body */
@@ -51,15 +61,21 @@ typedef struct PagecacheWireDisk {
     uint32_t id;                /* its number in offers */
     uint64_t sectors;           /* capacity */
     char *path;                 /* of the guest's device */
+    /*
+     * Optional fields, as they stand on the wire: u16 type, u16 length, bytes;
+     * types ascending.  At most 65535 bytes; NULL: none.
+     */
+    GBytes *fields;
 } PagecacheWireDisk;
 
 typedef struct PagecacheWireBlock {
-    uint32_t id;                /* its number in offers and reports */
+    uint32_t id;                /* its number in offers */
     uint64_t npages;
     char *idstr;
 } PagecacheWireBlock;
 
 typedef struct PagecacheWireStart {
+    uint64_t features;          /* that the source has */
     uint8_t page_bits;          /* log2 of the page size */
     uint8_t digest;             /* PagecacheDigestKind */
     GByteArray *secret;
@@ -76,6 +92,7 @@ typedef struct PagecacheWireOffer {
 } PagecacheWireOffer;
 
 #define PAGECACHE_WIRE_OFFER_LEN    28          /* bytes */
+#define PAGECACHE_WIRE_OFFER_PAGES_MAX  65535
 #define PAGECACHE_WIRE_OFFERS_MAX \
     ((PAGECACHE_WIRE_FRAME_MAX - 4) / PAGECACHE_WIRE_OFFER_LEN)
 
@@ -96,6 +113,17 @@ GByteArray *pagecache_wire_encode_end(void);
  */
 bool pagecache_wire_decode_header(const uint8_t *buf, uint8_t type,
                                   uint32_t *len, char **err);
+/* What to say of a frame of a type that is not expected at all; g_free() it */
+char *pagecache_wire_unexpected(uint8_t type);
+/*
+ * The version that START's body is of; false: it is too short to tell, or is
+ * something else.  What stands there is the same in each version.
+ */
+bool pagecache_wire_start_version(const uint8_t *body, size_t len,
+                                  uint16_t *version);
+/* Has START offered all that was accepted? */
+bool pagecache_wire_check_features(uint64_t offered, uint64_t accepted,
+                                   char **err);
 /* Bodies.  NULL/false with @err set when they are malformed. */
 PagecacheWireStart *pagecache_wire_decode_start(const uint8_t *body,
                                                 size_t len, char **err);
@@ -109,28 +137,67 @@ bool pagecache_wire_check_offer(const PagecacheWireStart *start,
                                 const PagecacheWireOffer *offer, char **err);
 
 /*
- * REPORT: what became of consecutive pages.
+ * REPORT: what became of offered pages.
  *
- *     u32 block, u64 page, u16 npages, u8 status, u8 digest length,
- *     digests[npages] when the status is OK
+ *     u8 status, u8 length of a digest (16 if OK, else 0)
+ *
+ * and, if the status is OK or UNAVAILABLE,
+ *
+ *     u16 number of runs, 1 or more; for each:
+ *         u32 number of the offer, u16 first page in it, u16 npages
+ *         digests[npages] if the status is OK
+ *
+ * if it is ACCEPTED, u64 features; if it is REFUSED, u16 version.
  */
 #define PAGECACHE_REPORT_OK             0   /* in RAM; digests follow */
 #define PAGECACHE_REPORT_UNAVAILABLE    1   /* could not be read */
-#define PAGECACHE_REPORT_REFUSED        2   /* the capability is off there */
+#define PAGECACHE_REPORT_REFUSED        2   /* answer to START: no */
 #define PAGECACHE_REPORT_ACCEPTED       3   /* answer to START: go on */
+/* Reserved: refused as long as no feature has them */
+#define PAGECACHE_REPORT_PLACED         4   /* reserved */
+#define PAGECACHE_REPORT_MISMATCH       5   /* reserved */
 
-#define PAGECACHE_REPORT_HEADER     16      /* bytes */
 #define PAGECACHE_REPORT_MAX        512     /* bytes, limit of the path */
+/* In bytes: up to the number of runs, and a run without its digests */
+#define PAGECACHE_REPORT_HEADER     4
+#define PAGECACHE_REPORT_RUN        8
+/* Of one run, if the status is OK */
 #define PAGECACHE_REPORT_PAGES_MAX \
-    ((PAGECACHE_REPORT_MAX - PAGECACHE_REPORT_HEADER) / PAGECACHE_DIGEST_LEN)
+    ((PAGECACHE_REPORT_MAX - PAGECACHE_REPORT_HEADER - PAGECACHE_REPORT_RUN) \
+     / PAGECACHE_DIGEST_LEN)
 
 typedef struct PagecacheReport {
-    uint32_t block;
-    uint64_t page;
-    uint16_t npages;            /* at most PAGECACHE_REPORT_PAGES_MAX if OK */
     uint8_t status;             /* PAGECACHE_REPORT_* */
-    uint8_t digests[PAGECACHE_REPORT_PAGES_MAX][PAGECACHE_DIGEST_LEN];
+    uint16_t version;           /* REFUSED: what the destination speaks */
+    uint64_t features;          /* ACCEPTED: those that both have */
+    /* OK, UNAVAILABLE: runs as they stand on the wire */
+    uint16_t nruns;
+    uint16_t last;              /* where in @body the last run begins */
+    uint16_t len;               /* of @body, in bytes */
+    uint8_t body[PAGECACHE_REPORT_MAX - PAGECACHE_REPORT_HEADER];
 } PagecacheReport;
+
+typedef struct PagecacheReportRun {
+    uint32_t offer;             /* its number */
+    uint16_t first;             /* page of the offer */
+    uint16_t npages;
+    const uint8_t *digests;     /* of each page if OK, else NULL */
+} PagecacheReportRun;
+
+/* A report without runs */
+void pagecache_report_init(PagecacheReport *report, uint8_t status);
+/*
+ * Adds the pages of @run, the first ones if there is no room for all, and
+ * returns how many it has added.
+ */
+uint16_t pagecache_report_add(PagecacheReport *report,
+                              const PagecacheReportRun *run);
+/*
+ * From run to run: *@pos is 0 at first.  False: there are no more.  The digests
+ * are those in @report.
+ */
+bool pagecache_report_next(const PagecacheReport *report, uint16_t *pos,
+                           PagecacheReportRun *run);
 
 /* Returns the length of the message in @buf (PAGECACHE_REPORT_MAX bytes). */
 size_t pagecache_wire_encode_report(const PagecacheReport *report,

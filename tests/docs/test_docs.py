@@ -147,13 +147,14 @@ def numbered(prefix, names, what):
 
 
 def frames():
-    return numbered('PAGECACHE_WIRE', ('START', 'OFFERS', 'END'), 'frame')
+    names = ('START', 'OFFERS', 'END', 'SWITCH', 'DIGESTS', 'MAP', 'TOTALS')
+    return numbered('PAGECACHE_WIRE', names, 'frame')
 
 
 def statuses():
     names = re.findall(r'#define PAGECACHE_REPORT_([A-Z]+) +\d +/\*',
                        read(HEADER))
-    assert len(names) >= 3, names
+    assert len(names) >= 6, names
     return numbered('PAGECACHE_REPORT', names, 'status')
 
 

@@ -28,6 +28,7 @@ typedef struct Page {
     uint32_t disk, producer;
     uint64_t sector;
     int64_t offered_at;
+    uint32_t offer;             /* its number */
 } Page;
 
 typedef struct World {
@@ -35,6 +36,7 @@ typedef struct World {
     unsigned long *dirty[BLOCKS];
     Page pages[BLOCKS][MAX_PAGES];
     int64_t now;
+    GArray *offers;             /* of PagecachePoolRun, by number */
 } World;
 
 static uint64_t count(const World *w, enum where where)
@@ -185,7 +187,15 @@ static void offer(World *w, FuzzInput *in)
             part.npages++;
             continue;
         }
-        pagecache_pool_offer(w->pool, &part, w->now);
+        if (part.npages) {
+            uint32_t number = pagecache_pool_offer(w->pool, &part, w->now), k;
+
+            g_assert_cmpint(number, ==, w->offers->len);
+            for (k = 0; k < part.npages; k++) {
+                w->pages[part.block][part.page + k].offer = number;
+            }
+            g_array_append_val(w->offers, part);
+        }
         if (i < run.npages) {
             PagecachePoolRun one = { .block = run.block, .npages = 1,
                                      .page = run.page + i };
@@ -247,34 +257,59 @@ static void release_newest(World *w, FuzzInput *in)
     g_assert_cmpint(settle(w, IN_FLIGHT, NULL, 0), ==, n);
 }
 
+/* Is any page of that offer in flight? */
+static bool flies(const World *w, uint32_t number)
+{
+    const PagecachePoolRun *o;
+    unsigned i;
+
+    if (number >= w->offers->len) {
+        return false;
+    }
+    o = &g_array_index(w->offers, PagecachePoolRun, number);
+    for (i = 0; i < o->npages; i++) {
+        const Page *p = &w->pages[o->block][o->page + i];
+
+        if (p->where == IN_FLIGHT && p->offer == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void report(World *w, FuzzInput *in)
 {
-    uint32_t block = fuzz_u8(in) % (BLOCKS + 1);
-    uint64_t page = fuzz_u8(in) == 255 ? UINT64_MAX - fuzz_u8(in)
-                                       : fuzz_u8(in);
-    uint32_t n = fuzz_u8(in), i, expected = 0;
+    uint32_t number = fuzz_u8(in) == 255 ? UINT32_MAX - fuzz_u8(in)
+                                         : fuzz_u8(in);
+    uint32_t first = fuzz_u8(in), n = fuzz_u8(in), i, expected = 0;
     g_autofree unsigned long *accepted = bitmap_new(n + 1);
-    int64_t offered_at = -1;
-    uint32_t producer = 99, got;
-    const Page *first = NULL;
+    const PagecachePoolRun *o = flies(w, number) ?
+        &g_array_index(w->offers, PagecachePoolRun, number) : NULL;
+    int64_t offered_at = 0;
+    PagecachePoolReport r;
+    bool fits = !o || first + n <= o->npages;
 
-    got = pagecache_pool_report(w->pool, block, page, n, accepted,
-                                &offered_at, &producer);
+    g_assert_true(pagecache_pool_report(w->pool, number, first, n, accepted,
+                                        &r) == fits);
     for (i = 0; i < n; i++) {
-        bool flies = block < BLOCKS && page < block_pages[block] &&
-                     i < block_pages[block] - page &&
-                     w->pages[block][page + i].where == IN_FLIGHT;
+        Page *p = o && fits ? &w->pages[o->block][o->page + first + i] : NULL;
+        bool good = p && p->where == IN_FLIGHT;
 
-        g_assert_true(test_bit(i, accepted) == flies);
-        if (flies) {
-            w->pages[block][page + i].where = NOWHERE;
-            first = first ?: &w->pages[block][page + i];
+        g_assert_true(test_bit(i, accepted) == good);
+        if (good) {
+            g_assert_cmpint(p->offer, ==, number);
+            p->where = NOWHERE;
+            offered_at = p->offered_at;
             expected++;
         }
     }
-    g_assert_cmpint(got, ==, expected);
-    g_assert_cmpint(offered_at, ==, first ? first->offered_at : -1);
-    g_assert_cmpint(producer, ==, first ? first->producer : 99);
+    g_assert_cmpint(r.accepted, ==, expected);
+    if (expected) {
+        g_assert_cmpint(r.block, ==, o->block);
+        g_assert_cmpint(r.page, ==, o->page + first);
+        g_assert_cmpint(r.producer, ==, o->producer);
+        g_assert_cmpint(r.offered_at, ==, offered_at);
+    }
 }
 
 /* The guest writes, or the channel sends. */
@@ -326,6 +361,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned b;
 
     w->pool = pagecache_pool_new(PAGE_BITS);
+    w->offers = g_array_new(FALSE, FALSE, sizeof(PagecachePoolRun));
     for (b = 0; b < BLOCKS; b++) {
         pagecache_pool_add_block(w->pool, block_pages[b]);
         w->dirty[b] = bitmap_new(block_pages[b]);
@@ -336,6 +372,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         compare(w);
     }
     pagecache_pool_free(w->pool);
+    g_array_unref(w->offers);
     for (b = 0; b < BLOCKS; b++) {
         g_free(w->dirty[b]);
     }

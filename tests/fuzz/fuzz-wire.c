@@ -152,13 +152,23 @@ static void report(const uint8_t *data, size_t size)
     g_autofree char *err = NULL;
     uint8_t again[PAGECACHE_REPORT_MAX];
 
-    /* So that uninitialised digests show */
+    PagecacheReportRun run;
+    uint16_t pos = 0, n = 0;
+
+    /* So that an uninitialised body shows */
     memset(r, 0xa5, sizeof(*r));
     if (!pagecache_wire_decode_report(data, size, r, &err)) {
         g_assert_nonnull(err);
         return;
     }
     g_assert_null(err);
+    while (pagecache_report_next(r, &pos, &run)) {
+        g_assert_cmpint(run.npages, >, 0);
+        g_assert_cmpint(run.first + run.npages, <=, 65535);
+        n++;
+    }
+    g_assert_cmpint(pos, ==, r->len);
+    g_assert_cmpint(n, ==, r->nruns);
     g_assert_cmpmem(again, pagecache_wire_encode_report(r, again), data, size);
 }
 

@@ -687,7 +687,7 @@ end:
           atomic {
               copy_end();
 #endif
-              /* code: refill() flush_report() pagecache_src_load_report() */
+              /* code: refill() report_ok() pagecache_src_load_report() */
               if
               :: nfull(return_path) -> return_path!OK,p,v
               :: 1      /* lost: REPORTS_MAX */

@@ -18,66 +18,101 @@
 typedef struct BadReport {
     const char *name;
     uint16_t type, len;         /* of the message */
-    uint32_t block;
-    uint64_t page;
-    uint16_t npages;
     uint8_t status, digest_len;
+    uint16_t nruns;
+    uint32_t offer;             /* the first run; what follows is 0 */
+    uint16_t first, npages;
     const char *error;          /* what the source says; NULL: nothing */
     bool in_the_end;            /* and when: upstream's own errors */
 } BadReport;
 
+#define NO_OFFER    4000000     /* nobody has made it */
+
 static const BadReport bad_reports[] = {
     { "empty", RP_REPORT, 0,
-      .error = "malformed report: truncated at the RAM block" },
-    { "half-a-header", RP_REPORT, 11,
-      .error = "malformed report: truncated at the page" },
-    { "status", RP_REPORT, 16, 0, 0, 1, 4, 0,
-      .error = "malformed report: status 4, expected at most 3" },
-    { "digest-length", RP_REPORT, 32, 0, 0, 1, REPORT_OK, 32,
+      .error = "malformed report: truncated at the status" },
+    { "half-a-header", RP_REPORT, 3, REPORT_OK, 16,
+      .error = "malformed report: truncated at the number of runs" },
+    { "half-a-run", RP_REPORT, 9, REPORT_OK, 16, 1, 0, 0, 1,
+      .error = "malformed report: truncated at the first page" },
+    { "status", RP_REPORT, 12, 6, 0, 1, 0, 0, 1,
+      .error = "malformed report: status 6, expected at most 3" },
+    { "status-placed", RP_REPORT, 12, 4, 0, 1, 0, 0, 1,
+      .error = "malformed report: status 4 (PLACED), of a feature that was "
+               "not agreed upon" },
+    { "status-mismatch", RP_REPORT, 12, 5, 0, 1, 0, 0, 1,
+      .error = "malformed report: status 5 (MISMATCH), of a feature that was "
+               "not agreed upon" },
+    { "digest-length", RP_REPORT, 28, REPORT_OK, 32, 1, 0, 0, 1,
       .error = "malformed report: digests of 32 bytes, expected 16" },
-    { "digest-where-none-is", RP_REPORT, 16, 0, 0, 1, REPORT_UNAVAILABLE, 16,
+    { "digest-where-none-is", RP_REPORT, 12, REPORT_UNAVAILABLE, 16, 1, 0, 0, 1,
       .error = "malformed report: digests of 16 bytes, expected 0" },
-    { "one-digest-too-few", RP_REPORT, 16 + 16, 0, 0, 2, REPORT_OK, 16,
+    { "one-digest-too-few", RP_REPORT, 12 + 16, REPORT_OK, 16, 1, 0, 0, 2,
       .error = "malformed report: truncated at the digests" },
-    { "one-digest-too-many", RP_REPORT, 16 + 32, 0, 0, 1, REPORT_OK, 16,
+    { "one-digest-too-many", RP_REPORT, 12 + 32, REPORT_OK, 16, 1, 0, 0, 1,
       .error = "malformed report: 16 bytes too many" },
-    { "pages-most-of-all", RP_REPORT, 512, 0, 0, UINT16_MAX, REPORT_OK, 16,
-      .error = "malformed report: 65535 pages, expected at most 31" },
-    { "longer-than-the-path-takes", RP_REPORT, 528, 0, 0, 32, REPORT_OK, 16,
-      .error = "skip-pagecache: report of 528 bytes, expected at most 512" },
-    { "refused-too-late", RP_REPORT, 16, 0, 0, 0, REPORT_REFUSED, 0,
+    { "no-runs", RP_REPORT, 4, REPORT_OK, 16, 0,
+      .error = "malformed report: 0 runs, expected 1 or more" },
+    { "runs-most-of-all", RP_REPORT, 28, REPORT_OK, 16, UINT16_MAX, 0, 0, 1,
+      .error = "malformed report: truncated at the number of an offer" },
+    { "no-pages", RP_REPORT, 12, REPORT_OK, 16, 1,
+      .error = "malformed report: run of 0 pages, expected 1 or more" },
+    { "pages-most-of-all", RP_REPORT, 512, REPORT_OK, 16, 1, 0, 0, UINT16_MAX,
+      .error = "malformed report: truncated at the digests" },
+    { "pages-beyond-any-offer", RP_REPORT, 12, REPORT_UNAVAILABLE, 0, 1, 0, 2,
+      UINT16_MAX,
+      .error = "malformed report: 65535 pages from page 2 of an offer, "
+               "expected at most 65535 in all" },
+    { "pages-beyond-their-offer", RP_REPORT, 28, REPORT_OK, 16, 1, 0, 65000, 1,
+      .error = "malformed report: 1 pages from page 65000 of offer 0, which "
+               "has fewer" },
+    { "unavailable-beyond-their-offer", RP_REPORT, 12, REPORT_UNAVAILABLE, 0,
+      1, 0, 0, 1025,
+      .error = "malformed report: 1025 pages from page 0 of offer 0, which "
+               "has fewer" },
+    { "longer-than-the-path-takes", RP_REPORT, 524, REPORT_OK, 16, 1, 0, 0, 32,
+      .error = "skip-pagecache: report of 524 bytes, expected at most 512" },
+    { "refused-too-late", RP_REPORT, 4, REPORT_REFUSED, 0, 2,
       .error = "skip-pagecache is on here and off at the destination" },
+    { "refused-by-another-version", RP_REPORT, 4, REPORT_REFUSED, 0, 3,
+      .error = "skip-pagecache: the destination speaks version 3 of the wire "
+               "format, expected 2" },
+    { "refused-with-more", RP_REPORT, 5, REPORT_REFUSED, 0, 2,
+      .error = "malformed report: 1 bytes too many" },
+    { "accepted-with-less", RP_REPORT, 9, REPORT_ACCEPTED, 0,
+      .error = "malformed report: truncated at the features" },
+    { "accepted-what-was-not-offered", RP_REPORT, 10, REPORT_ACCEPTED, 0, 0, 0,
+      1,                        /* there stands the lowest bit */
+      .error = "malformed report: features 0x1 accepted, expected none but "
+               "0x0" },
     { "message-unknown", RP_REPORT + 1, 16,
       .error = "Received invalid message 0x5048", .in_the_end = true },
     { "message-next-in-turn", RP_SWITCHOVER_ACK + 1, 16,
       .error = "Received invalid message 0x0008", .in_the_end = true },
 
     /* of a good form; and what they speak of doesn't exist, or isn't theirs */
-    { "accepted-again", RP_REPORT, 16, 0, 0, 0, REPORT_ACCEPTED, 0 },
-    { "no-pages", RP_REPORT, 16, 0, CACHE_START / PAGE, 0, REPORT_OK, 16 },
-    { "block-unknown", RP_REPORT, 32, 4000, 0, 1, REPORT_OK, 16 },
-    { "block-most-of-all", RP_REPORT, 32, UINT32_MAX, 0, 1, REPORT_OK, 16 },
-    { "page-beyond-block", RP_REPORT, 32, 0, RAM_PAGES, 1, REPORT_OK, 16 },
-    { "pages-across-end", RP_REPORT, 512, 0, RAM_PAGES - 1, 31, REPORT_OK,
-      16 },
-    { "page-most-of-all", RP_REPORT, 512, 0, UINT64_MAX, 31, REPORT_OK, 16 },
-    { "unavailable-beyond", RP_REPORT, 16, 0, UINT64_MAX - 9, UINT16_MAX,
-      REPORT_UNAVAILABLE, 0 },
-    { "not-offered", RP_REPORT, 512, 0, PRIVATE_START / PAGE + 1024, 31,
-      REPORT_OK, 16 },
-    { "unavailable-not-offered", RP_REPORT, 16, 0, PRIVATE_START / PAGE, 2048,
-      REPORT_UNAVAILABLE, 0 },
+    { "accepted-again", RP_REPORT, 10, REPORT_ACCEPTED },
+    { "offer-unknown", RP_REPORT, 28, REPORT_OK, 16, 1, NO_OFFER, 0, 1 },
+    { "offer-most-of-all", RP_REPORT, 508, REPORT_OK, 16, 1, UINT32_MAX, 0,
+      31 },
+    { "offer-unknown-of-any-size", RP_REPORT, 508, REPORT_OK, 16, 1, NO_OFFER,
+      65504, 31 },
+    { "unavailable-unknown", RP_REPORT, 12, REPORT_UNAVAILABLE, 0, 1, NO_OFFER,
+      0, 2048 },
+    { "unavailable-more-than-there-is", RP_REPORT, 12, REPORT_UNAVAILABLE, 0,
+      1, NO_OFFER, 0, UINT16_MAX },
 };
 
 static void inject(PctProxy *p, const BadReport *b)
 {
     uint8_t body[1024] = { 0 };
 
-    stl_be_p(body, b->block);
-    stq_be_p(body + 4, b->page);
-    stw_be_p(body + 12, b->npages);
-    body[14] = b->status;
-    body[15] = b->digest_len;
+    body[0] = b->status;
+    body[1] = b->digest_len;
+    stw_be_p(body + 2, b->nruns);
+    stl_be_p(body + 4, b->offer);
+    stw_be_p(body + 8, b->first);
+    stw_be_p(body + 10, b->npages);
     pct_proxy_inject(p, b->type, body, b->len);
 }
 
@@ -130,7 +165,7 @@ static void test_bad_report(const void *opaque)
 
 static bool no_answer(void *opaque, GByteArray *body)
 {
-    return body->data[14] != REPORT_ACCEPTED;
+    return body->data[REPORT_STATUS] != REPORT_ACCEPTED;
 }
 
 /* Nothing of the guest's is sent, and it can be called off. */
@@ -175,22 +210,26 @@ static void digest(const GByteArray *start, const uint8_t *page, uint8_t *out)
     memcpy(out, full, DIGEST_LEN);
 }
 
-/* Reports @n pages of the first RAM block as what they are at the source */
-static void forge(PcTest *t, PctProxy *p, uint64_t addr, unsigned n)
+/* Reports @n pages of an offer as what stands at @addr at the source */
+static void forge(PcTest *t, PctProxy *p, uint32_t offer, unsigned first,
+                  uint64_t addr, unsigned n)
 {
     g_autoptr(GByteArray) start = pct_proxy_start_body(p);
-    uint8_t body[REPORT_HEADER + 31 * DIGEST_LEN] = { 0 };
+    uint8_t body[REPORT_HEADER + RUN_HEADER + 31 * DIGEST_LEN] = { 0 };
     unsigned i;
 
     g_assert_cmpuint(n, <=, 31);
-    stq_be_p(body + 4, addr / PAGE);
-    stw_be_p(body + 12, n);
-    body[15] = DIGEST_LEN;
+    body[1] = DIGEST_LEN;
+    stw_be_p(body + 2, 1);
+    stl_be_p(body + REPORT_HEADER, offer);
+    stw_be_p(body + REPORT_HEADER + 4, first);
+    stw_be_p(body + REPORT_HEADER + 6, n);
     for (i = 0; i < n; i++) {
         digest(start, t->ram + addr + i * PAGE,
-               body + REPORT_HEADER + i * DIGEST_LEN);
+               body + REPORT_HEADER + RUN_HEADER + i * DIGEST_LEN);
     }
-    pct_proxy_inject(p, RP_REPORT, body, REPORT_HEADER + n * DIGEST_LEN);
+    pct_proxy_inject(p, RP_REPORT, body,
+                     REPORT_HEADER + RUN_HEADER + n * DIGEST_LEN);
 }
 
 static PcTest *sha256_pair(void)
@@ -211,6 +250,7 @@ static void test_forged_in_flight(void)
 {
     PcTest *t = sha256_pair();
     PctProxy *p;
+    PctOffer o;
 
     pct_hint_cache(t);
     pct_incoming(t);
@@ -219,9 +259,11 @@ static void test_forged_in_flight(void)
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
     pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
-    forge(t, p, CACHE_START, 31);
-    pct_wait_figure(t->src, "proven-pages", 31);
-    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 31);
+    o = pct_proxy_offer(p, 3);
+    g_assert_cmpuint(o.npages, >=, 5);
+    forge(t, p, 3, 2, o.page * PAGE + 2 * PAGE, 3);
+    pct_wait_figure(t->src, "proven-pages", 3);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 3);
     pct_proxy_hold(p, false);
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
     pct_finish(t);
@@ -230,7 +272,10 @@ static void test_forged_in_flight(void)
     pct_free(t);
 }
 
-/* Of pages that nobody hinted: they would be lost if it counted. */
+/*
+ * Of pages that nobody hinted: no offer has them, so what is left is to say
+ * that their content came with one that was not made yet.
+ */
 static void test_forged_not_hinted(void)
 {
     PcTest *t = sha256_pair();
@@ -242,9 +287,9 @@ static void test_forged_not_hinted(void)
     p = pct_proxy_new(t, NULL, NULL, NULL);
     pct_proxy_hold(p, true);
     pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    pct_wait_figure(t->dst, "offered-pages", CACHE_PAGES);
     for (i = 0; i < PRIVATE_SIZE / PAGE - 31; i += 31) {
-        forge(t, p, PRIVATE_START + i * PAGE, 31);
+        forge(t, p, pct_proxy_offers(p) + i, 0, PRIVATE_START + i * PAGE, 31);
     }
     pct_proxy_hold(p, false);
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
@@ -260,7 +305,8 @@ static void test_forged_not_offered(void)
     PcTest *t = sha256_pair();
     PctProxy *p;
     uint64_t pooled;
-    unsigned i;
+    unsigned i, j;
+    PctOffer o;
 
     pct_write(t, PRIVATE_START, t->disk_data, PAGE);
     /* for the channel, which would take from the pool */
@@ -276,13 +322,21 @@ static void test_forged_not_offered(void)
     pct_proxy_hold(p, true);
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    pct_wait_figure(t->dst, "offered-pages", CACHE_PAGES);
     pooled = pct_figure(t->src, "pooled-pages");
     g_assert_cmpint(pooled, >=, 62);
     for (i = 0; i < 62; i += 31) {
-        forge(t, p, PRIVATE_START + (2 * CACHE_PAGES - 62 + i) * PAGE, 31);
+        /* each page is an offer of its own */
+        for (j = 0; j < 31; j++) {
+            uint32_t nr = 2 * CACHE_PAGES - 62 + i + j;
+
+            g_assert_cmpuint(nr, >=, pct_proxy_offers(p));
+            forge(t, p, nr, 0, PRIVATE_START + (uint64_t)nr * PAGE, 1);
+        }
     }
     /* A report that counts, behind them */
-    forge(t, p, PRIVATE_START, 1);
+    o = pct_proxy_offer(p, 0);
+    forge(t, p, 0, 0, o.page * PAGE, 1);
     pct_wait_figure(t->src, "reported-pages", 1);
     g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 1);
     pct_proxy_hold(p, false);
@@ -302,8 +356,9 @@ typedef struct Reports {
 
 static bool wrong_digest(void *opaque, GByteArray *body)
 {
-    if (body->data[14] == REPORT_OK && body->len > REPORT_HEADER) {
-        body->data[REPORT_HEADER + 5] ^= 1;     /* of the first page */
+    if (body->data[REPORT_STATUS] == REPORT_OK) {
+        /* of the first page */
+        body->data[REPORT_HEADER + RUN_HEADER + 5] ^= 1;
     }
     return true;
 }
@@ -383,9 +438,7 @@ static void test_repeated_reports(void)
 /* More than anybody could want */
 static void test_flood_of_reports(void)
 {
-    static const BadReport junk = {
-        "", RP_REPORT, 512, 0, CACHE_START / PAGE, 31, REPORT_OK, 16
-    };
+    BadReport junk = { "", RP_REPORT, 0, REPORT_OK, 16, 1 };
     PcTest *t = pct_new_pair();
     PctProxy *p;
     int i;
@@ -396,14 +449,16 @@ static void test_flood_of_reports(void)
     pct_proxy_hold(p, true);
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    junk.npages = MIN(pct_proxy_offer(p, 0).npages, 31);
+    junk.len = REPORT_HEADER + RUN_HEADER + junk.npages * DIGEST_LEN;
     for (i = 0; i < 100 * 1000; i++) {
         inject(p, &junk);
     }
-    pct_wait_figure(t->src, "mismatched-pages", 31);
+    pct_wait_figure(t->src, "mismatched-pages", junk.npages);
     pct_proxy_hold(p, false);
     pct_finish(t);
     pct_check_figures(t);
-    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 31);
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, junk.npages);
     pct_proxy_free(p);
     pct_free(t);
 }

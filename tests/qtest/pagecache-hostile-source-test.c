@@ -19,13 +19,14 @@
 /* Where things stand in START's body: with our secret, disk and RAM blocks */
 #define AT_MAGIC        0
 #define AT_VERSION      4
-#define AT_PAGE_BITS    6
-#define AT_DIGEST       7
+#define AT_PAGE_BITS    14
+#define AT_DIGEST       15
 #define AT_DISKS        (START_SECRET + 384)
 #define AT_DISK         (AT_DISKS + 4)
 #define AT_DISK_SECTORS (AT_DISK + 4)
 #define AT_DISK_NAME    (AT_DISK + 12)
-#define DISK_LEN        (12 + 1 + (sizeof(DISK_PATH) - 1))
+#define AT_DISK_FIELDS  (AT_DISK_NAME + 1 + (sizeof(DISK_PATH) - 1))
+#define DISK_LEN        (AT_DISK_FIELDS + 2 - AT_DISK)
 #define AT_BLOCKS       (AT_DISK + DISK_LEN)
 #define AT_BLOCK        (AT_BLOCKS + 4)
 #define AT_BLOCK_PAGES  (AT_BLOCK + 4)
@@ -152,6 +153,63 @@ static void block_twice(GByteArray *section)
     pct_frame_splice(section, len, 0, block, block_len);
 }
 
+/* Optional fields of the disk: @fields of @len bytes, said to be @said */
+static void disk_fields(GByteArray *section, const void *fields, uint16_t len,
+                        uint16_t said)
+{
+    uint8_t be[2];
+
+    stw_be_p(be, said);
+    pct_frame_splice(section, AT_DISK_FIELDS, 2, be, 2);
+    pct_frame_splice(section, AT_DISK_FIELDS + 2, 0, fields, len);
+}
+
+static void field_too_long(GByteArray *section)
+{
+    static const uint8_t field[] = { 0, 1, 0, 5, 'h', 'e', 'l', 'l' };
+
+    disk_fields(section, field, sizeof(field), sizeof(field));
+}
+
+static void field_cut(GByteArray *section)
+{
+    static const uint8_t field[] = { 0, 1, 0, 0, 9 };
+
+    disk_fields(section, field, sizeof(field), sizeof(field));
+}
+
+static void field_twice(GByteArray *section)
+{
+    static const uint8_t fields[] = { 0, 1, 0, 0, 0, 1, 0, 0 };
+
+    disk_fields(section, fields, sizeof(fields), sizeof(fields));
+}
+
+static void fields_too_long(GByteArray *section)
+{
+    disk_fields(section, "", 0, UINT16_MAX);
+}
+
+static void type_switch(GByteArray *section)
+{
+    set_type(section, 4);
+}
+
+static void type_digests(GByteArray *section)
+{
+    set_type(section, 5);
+}
+
+static void type_map(GByteArray *section)
+{
+    set_type(section, 6);
+}
+
+static void type_totals(GByteArray *section)
+{
+    set_type(section, 7);
+}
+
 /* An offer that was right, in a section of its own behind this one */
 static void offers_behind(GByteArray *section)
 {
@@ -174,8 +232,12 @@ static void offers_behind(GByteArray *section)
 static const Attack attacks[] = {
     { "start/magic", FRAME_START, AT_MAGIC, 4, 0x12345678,
       .error = "malformed START: magic 0x12345678, expected 0x50474331" },
-    { "start/version", FRAME_START, AT_VERSION, 2, 2,
-      .error = "malformed START: version 2, expected 1" },
+    { "start/version-1", FRAME_START, AT_VERSION, 2, 1,
+      .error = "the source speaks version 1 of the wire format, expected 2" },
+    { "start/version-3", FRAME_START, AT_VERSION, 2, 3,
+      .error = "the source speaks version 3 of the wire format, expected 2" },
+    { "start/version-65535", FRAME_START, AT_VERSION, 2, 65535,
+      .error = "the source speaks version 65535 of the wire format" },
     { "start/page-size", FRAME_START, AT_PAGE_BITS, 1, 13,
       .error = "pages of 2^13 bytes, expected 2^12" },
     { "start/page-size-absurd", FRAME_START, AT_PAGE_BITS, 1, 200,
@@ -202,6 +264,17 @@ static const Attack attacks[] = {
       .error = "malformed START: " },
     { "start/disk-twice", FRAME_START, .edit = disk_twice,
       .error = "malformed START: disk number 0 out of order" },
+    { "start/disk-field-too-long", FRAME_START, .edit = field_too_long,
+      .error = "malformed START: truncated at the optional fields of a disk: "
+               "4 bytes left, expected 5" },
+    { "start/disk-field-cut", FRAME_START, .edit = field_cut,
+      .error = "malformed START: truncated at the optional fields of a disk: "
+               "1 bytes left, expected 2" },
+    { "start/disk-field-twice", FRAME_START, .edit = field_twice,
+      .error = "malformed START: optional fields of a disk: field of type 1 "
+               "behind one of type 1" },
+    { "start/disk-fields-too-long", FRAME_START, .edit = fields_too_long,
+      .error = "malformed START: truncated at the optional fields of a disk" },
     { "start/blocks-too-many", FRAME_START, AT_BLOCKS, 4, UINT32_MAX,
       .error = "malformed START: 4294967295 RAM blocks, expected at most" },
     { "start/blocks-fewer-than-are-there", FRAME_START, AT_BLOCKS, 4, 1,
@@ -236,6 +309,9 @@ static const Attack attacks[] = {
       .error = "frame of type 0, expected 1 to 3" },
     { "start/type-255", FRAME_START, .edit = type_255,
       .error = "frame of type 255, expected 1 to 3" },
+    { "start/type-switch", FRAME_START, .edit = type_switch,
+      .error = "frame of type 4 (SWITCH), of a feature that was not agreed "
+               "upon" },
     { "start/length-giant", FRAME_START, .edit = length_giant,
       .error = "frame of 4294967295 bytes, expected at most 4194304" },
     { "start/length-just-too-large", FRAME_START,
@@ -264,7 +340,20 @@ static const Attack attacks[] = {
     { "offers/no-pages", FRAME_OFFERS, AT_OFFER_NPAGES, 4, 0,
       .error = "offer of 0 pages" },
     { "offers/pages-most-of-all", FRAME_OFFERS, AT_OFFER_NPAGES, 4, UINT32_MAX,
-      .error = "offer of 4294967295 pages" },
+      .error = "offer of 4294967295 pages, expected at most 65535" },
+    { "offers/pages-too-many", FRAME_OFFERS, AT_OFFER_NPAGES, 4, 65536,
+      .error = "offer of 65536 pages, expected at most 65535" },
+    { "offers/type-switch", FRAME_OFFERS, .edit = type_switch,
+      .error = "frame of type 4 (SWITCH), of a feature that was not agreed "
+               "upon" },
+    { "offers/type-digests", FRAME_OFFERS, .edit = type_digests,
+      .error = "frame of type 5 (DIGESTS), of a feature that was not agreed "
+               "upon" },
+    { "offers/type-map", FRAME_OFFERS, .edit = type_map,
+      .error = "frame of type 6 (MAP), of a feature that was not agreed upon" },
+    { "offers/type-totals", FRAME_OFFERS, .edit = type_totals,
+      .error = "frame of type 7 (TOTALS), of a feature that was not agreed "
+               "upon" },
     { "offers/page-beyond-block", FRAME_OFFERS, AT_OFFER_PAGE, 8, RAM_PAGES,
       .error = "from page 6144 of RAM block 'pc.ram', which has 6144" },
     { "offers/page-across-end", FRAME_OFFERS, AT_OFFER_PAGE, 8, RAM_PAGES - 1,
@@ -465,6 +554,109 @@ static void test_attack_exits(void)
     pct_free(t);
 }
 
+/* --- what another version may say --- */
+
+typedef struct Newer {
+    bool features, fields;      /* what it adds to START */
+    uint16_t version;           /* if it is not 0: of START, of the answer */
+    uint64_t accepted;          /* by the destination */
+    bool answered;
+} Newer;
+
+static void newer_start(void *opaque, GByteArray *section)
+{
+    static const uint8_t fields[] = {
+        0, 0, 0, 0, 0, 9, 0, 2, 'h', 'i', 0xff, 0xff, 0, 1, 0,
+    };
+    Newer *n = opaque;
+    uint32_t len;
+    uint8_t *body = pct_frame_body(section, &len);
+
+    if (pct_frame_type(section) != FRAME_START) {
+        return;
+    }
+    if (n->features) {
+        stq_be_p(body + START_FEATURES, UINT64_MAX);
+    }
+    if (n->version) {
+        stw_be_p(body + AT_VERSION, n->version);
+    }
+    if (n->fields) {
+        disk_fields(section, fields, sizeof(fields), sizeof(fields));
+    }
+}
+
+static bool newer_answer(void *opaque, GByteArray *body)
+{
+    Newer *n = opaque;
+
+    if (body->data[REPORT_STATUS] == REPORT_ACCEPTED) {
+        g_assert_cmpuint(body->len, ==, 10);
+        n->accepted = ldq_be_p(body->data + 2);
+        n->answered = true;
+    }
+    if (body->data[REPORT_STATUS] == REPORT_REFUSED) {
+        /* ours, and what the source is to believe */
+        g_assert_cmpuint(body->len, ==, 4);
+        g_assert_cmpuint(lduw_be_p(body->data + 2), ==, 2);
+        stw_be_p(body->data + 2, n->version);
+        n->answered = true;
+    }
+    return true;
+}
+
+/* Features and fields that the destination does not know change nothing. */
+static void test_unknown(void)
+{
+    Newer n = { .features = true, .fields = true, .accepted = 77 };
+    PcTest *t = pct_new_pair();
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, newer_start, newer_answer, &n);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_proxy_free(p);
+    g_assert_true(n.answered);
+    g_assert_cmphex(n.accepted, ==, 0);
+    pct_free(t);
+}
+
+/* Both sides say which version it is, and the guest stays. */
+static void test_other_version(const void *opaque)
+{
+    Newer n = { .version = GPOINTER_TO_UINT(opaque) };
+    PcTest *t = pct_new_pair();
+    g_autofree char *dst = NULL, *src = NULL;
+    g_autofree char *at_dst = g_strdup_printf(
+        "skip-pagecache: the source speaks version %u of the wire format, "
+        "expected 2", n.version);
+    g_autofree char *at_src = g_strdup_printf(
+        "skip-pagecache: the destination speaks version %u of the wire "
+        "format, expected 2", n.version);
+    PctProxy *p;
+
+    pct_hint_cache(t);
+    pct_incoming(t);
+    p = pct_proxy_new(t, newer_start, newer_answer, &n);
+    pct_migrate(t);
+    pct_wait_failed(t->dst);
+    pct_wait_failed(t->src);
+    dst = pct_error(t->dst);
+    src = pct_error(t->src);
+    pct_assert_contains(dst, at_dst);
+    pct_assert_contains(src, at_src);
+    assert_alive(t->dst);
+    pct_wait_running(t->src);
+    pct_check_memory(t, t->src);
+    pct_proxy_free(p);
+    g_assert_true(n.answered);
+    pct_free(t);
+}
+
 /* Well-formed, but lies: each costs pages, or nothing. */
 
 static void swallow_end(void *opaque, GByteArray *section)
@@ -490,40 +682,102 @@ static void test_no_end(void)
     pct_free(t);
 }
 
-static void offers_twice(void *opaque, GByteArray *section)
-{
-    uint32_t len, n;
-    uint8_t *body = pct_frame_body(section, &len);
-    g_autofree uint8_t *offers = NULL;
+/* What an offer at the destination is at the source */
+typedef struct Origin {
+    uint32_t number;
+    uint16_t first;             /* page */
+} Origin;
 
-    if (pct_frame_type(section) == FRAME_OFFERS && len > 4) {
-        n = ldl_be_p(body);
-        offers = g_memdup2(body + 4, n * OFFER_LEN);
-        stl_be_p(body, 2 * n);
-        pct_frame_splice(section, len, 0, offers, n * OFFER_LEN);
+typedef struct More {
+    GArray *origins;            /* of Origin, by number; the proxy's thread */
+    uint32_t sent;
+    bool inside;                /* one page in the middle; else twice the same */
+} More;
+
+#define MIDDLE  5
+
+/* Pages are offered once more, before or behind the offer that has them all. */
+static void more_offers(void *opaque, GByteArray *section)
+{
+    More *m = opaque;
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    uint32_t len, n, i;
+    uint8_t *body = pct_frame_body(section, &len);
+    uint8_t be[4];
+
+    if (pct_frame_type(section) != FRAME_OFFERS || len <= 4) {
+        return;
     }
+    n = ldl_be_p(body);
+    stl_be_p(be, 2 * n);
+    g_byte_array_append(out, be, 4);
+    for (i = 0; i < 2 * n; i++) {
+        uint32_t nr = m->inside ? i / 2 : i % n;
+        Origin o = { .number = m->sent + nr };
+        uint8_t offer[OFFER_LEN];
+
+        memcpy(offer, body + 4 + nr * OFFER_LEN, OFFER_LEN);
+        if (m->inside && i % 2 == 0) {
+            o.first = MIDDLE;
+            g_assert_cmpuint(ldl_be_p(offer + 8), >, MIDDLE + 1);
+            stl_be_p(offer + 8, 1);
+            stq_be_p(offer + 12, ldq_be_p(offer + 12) + MIDDLE);
+            stq_be_p(offer + 20, ldq_be_p(offer + 20) + MIDDLE * (PAGE / 512));
+        }
+        g_byte_array_append(out, offer, OFFER_LEN);
+        g_array_append_val(m->origins, o);
+    }
+    m->sent += n;
+    pct_frame_splice(section, 0, len, out->data, out->len);
 }
 
-static void test_offers_twice(void)
+static bool as_the_source_knows(void *opaque, GByteArray *body)
 {
+    More *m = opaque;
+    uint8_t *p = body->data + REPORT_HEADER;
+    uint16_t n;
+
+    if (body->data[REPORT_STATUS] != REPORT_OK) {
+        return true;
+    }
+    for (n = lduw_be_p(body->data + 2); n; n--) {
+        uint32_t number = ldl_be_p(p);
+        const Origin *o;
+
+        g_assert_cmpuint(number, <, m->origins->len);
+        o = &g_array_index(m->origins, Origin, number);
+        stl_be_p(p, o->number);
+        stw_be_p(p + 4, lduw_be_p(p + 4) + o->first);
+        p += RUN_HEADER + lduw_be_p(p + 6) * DIGEST_LEN;
+    }
+    return true;
+}
+
+/* What was offered before brings nothing, and what is left is named right. */
+static void test_more_offers(const void *inside)
+{
+    More m = { .origins = g_array_new(FALSE, FALSE, sizeof(Origin)),
+               .inside = inside };
     PcTest *t = pct_new_pair();
     PctProxy *p;
     QDict *disk;
 
     pct_hint_cache(t);
     pct_incoming(t);
-    p = pct_proxy_new(t, offers_twice, NULL, NULL);
+    p = pct_proxy_new(t, more_offers, as_the_source_knows, &m);
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
     pct_finish(t);
+    pct_proxy_free(p);
     g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 0);
     g_assert_cmpint(pct_figure(t->dst, "reported-pages"), ==, CACHE_PAGES);
-    g_assert_cmpint(pct_figure(t->dst, "superseded-pages"), ==, CACHE_PAGES);
+    g_assert_cmpint(pct_figure(t->dst, "superseded-pages"), ==,
+                    inside ? m.sent : CACHE_PAGES);
     /* nothing was read for nothing */
     disk = pct_disk_info(t->dst);
     g_assert_cmpint(qdict_get_int(disk, "bytes-read"), <=, CACHE_READ_MAX);
     qobject_unref(disk);
-    pct_proxy_free(p);
+    g_array_unref(m.origins);
     pct_free(t);
 }
 
@@ -571,8 +825,16 @@ int main(int argc, char **argv)
                    test_length_too_large);
     qtest_add_func("/pagecache/source/offers/cut", test_cut_in_frame);
     qtest_add_func("/pagecache/source/destination-exits", test_attack_exits);
+    qtest_add_func("/pagecache/source/start/unknown", test_unknown);
+    qtest_add_data_func("/pagecache/source/start/other-version/1",
+                        GUINT_TO_POINTER(1), test_other_version);
+    qtest_add_data_func("/pagecache/source/start/other-version/3",
+                        GUINT_TO_POINTER(3), test_other_version);
     qtest_add_func("/pagecache/source/end/none", test_no_end);
-    qtest_add_func("/pagecache/source/offers/twice", test_offers_twice);
+    qtest_add_data_func("/pagecache/source/offers/twice", NULL,
+                        test_more_offers);
+    qtest_add_data_func("/pagecache/source/offers/inside", "",
+                        test_more_offers);
     qtest_add_func("/pagecache/source/offers/wrong-sectors",
                    test_wrong_sectors);
     return g_test_run();

@@ -541,9 +541,12 @@ static void test_lose_offer(void)
     start(t);
     pct_wait_figure(t->src, "offered-pages", CACHE_PAGES);
     pct_wait_fired(t->dst, "lose-offer", 1);
+    pct_wait_figure(t->src, "reported-pages", 1);
     pct_finish(t);
     g_assert_cmpint(pct_figure(t->dst, "offered-pages"), <, CACHE_PAGES);
     g_assert_cmpint(pct_figure(t->src, "proven-pages"), <, CACHE_PAGES);
+    /* It had a number all the same, or the others would be taken for it. */
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 0);
     pct_free(t);
 }
 

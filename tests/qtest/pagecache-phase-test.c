@@ -66,7 +66,7 @@ static bool answer_or_not(void *opaque, GByteArray *body)
 {
     Run *r = opaque;
 
-    if (body->data[14] == REPORT_ACCEPTED) {
+    if (body->data[REPORT_STATUS] == REPORT_ACCEPTED) {
         g_atomic_int_inc(&r->answers);
         return false;
     }

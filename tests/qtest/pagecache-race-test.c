@@ -151,7 +151,7 @@ static void test_channel_takes_from_the_pool(void)
 
 static bool lose(void *opaque, GByteArray *body)
 {
-    return body->data[14] == REPORT_ACCEPTED;
+    return body->data[REPORT_STATUS] == REPORT_ACCEPTED;
 }
 
 /* Some of the pages have changed since they were read. */

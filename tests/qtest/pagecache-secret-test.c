@@ -175,7 +175,8 @@ static void test_tls_other_key(void)
 /* START's frame up to the secret, as the wire specification has it */
 static const uint8_t *find_start(const GByteArray *stream)
 {
-    static const uint8_t head[] = { 'P', 'G', 'C', '1', 0, 1, 12, 1 };
+    static const uint8_t head[] = { 'P', 'G', 'C', '1', 0, 2,
+                                    0, 0, 0, 0, 0, 0, 0, 0, 12, 1 };
 
     return memmem(stream->data, stream->len, head, sizeof(head));
 }

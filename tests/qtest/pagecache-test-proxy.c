@@ -49,6 +49,7 @@ struct PctProxy {
     GQueue injected;            /* the same */
     GByteArray *recorded;
     GByteArray *start_body;
+    GArray *offers;             /* of PctOffer */
 };
 
 /* --- sections --- */
@@ -158,11 +159,34 @@ static void send_all(PctProxy *p, int fd, const uint8_t *data, size_t len)
     }
 }
 
+static void record_offers(PctProxy *p, const GByteArray *section)
+{
+    uint32_t len, n, i;
+    const uint8_t *body = pct_frame_body(section, &len);
+
+    n = len >= 4 ? ldl_be_p(body) : 0;
+    g_mutex_lock(&p->lock);
+    for (i = 0; i < n; i++) {
+        const uint8_t *at = body + 4 + i * OFFER_LEN;
+        PctOffer o = {
+            .disk = ldl_be_p(at), .block = ldl_be_p(at + 4),
+            .npages = ldl_be_p(at + 8), .page = ldq_be_p(at + 12),
+            .sector = ldq_be_p(at + 20),
+        };
+
+        g_array_append_val(p->offers, o);
+    }
+    g_mutex_unlock(&p->lock);
+}
+
 static void pass_section(PctProxy *p, const uint8_t *data, size_t len)
 {
     g_autoptr(GByteArray) section = g_byte_array_new();
 
     g_byte_array_append(section, data, len);
+    if (pct_frame_type(section) == FRAME_OFFERS) {
+        record_offers(p, section);
+    }
     if (pct_frame_type(section) == FRAME_START) {
         uint32_t body_len;
         uint8_t *body = pct_frame_body(section, &body_len);
@@ -281,7 +305,7 @@ static void pass_report(PctProxy *p, const uint8_t *data, uint16_t len)
     }
     message = message_new(RP_REPORT, body->data, body->len);
     g_mutex_lock(&p->lock);
-    hold = p->hold && body->data[14] != REPORT_ACCEPTED;
+    hold = p->hold && body->data[REPORT_STATUS] != REPORT_ACCEPTED;
     if (hold) {
         g_queue_push_tail(&p->held, message);
     }
@@ -494,6 +518,7 @@ static PctProxy *proxy_new(PcTest *t, PctProxySection *section,
     p->backward = g_byte_array_new();
     p->recorded = g_byte_array_new();
     p->start_body = g_byte_array_new();
+    p->offers = g_array_new(FALSE, FALSE, sizeof(PctOffer));
     g_mutex_init(&p->lock);
     g_queue_init(&p->held);
     g_queue_init(&p->injected);
@@ -534,6 +559,7 @@ void pct_proxy_free(PctProxy *p)
     g_byte_array_unref(p->backward);
     g_byte_array_unref(p->recorded);
     g_byte_array_unref(p->start_body);
+    g_array_unref(p->offers);
     g_clear_pointer(&p->verdict, g_byte_array_unref);
     g_mutex_clear(&p->lock);
     close(p->wake);
@@ -645,4 +671,27 @@ GByteArray *pct_proxy_start_body(PctProxy *p)
         body = NULL;
     }
     return body;
+}
+
+uint32_t pct_proxy_offers(PctProxy *p)
+{
+    uint32_t n;
+
+    g_mutex_lock(&p->lock);
+    n = p->offers->len;
+    g_mutex_unlock(&p->lock);
+    return n;
+}
+
+PctOffer pct_proxy_offer(PctProxy *p, uint32_t number)
+{
+    PctOffer o;
+
+    while (pct_proxy_offers(p) <= number) {
+        g_usleep(1000);
+    }
+    g_mutex_lock(&p->lock);
+    o = g_array_index(p->offers, PctOffer, number);
+    g_mutex_unlock(&p->lock);
+    return o;
 }

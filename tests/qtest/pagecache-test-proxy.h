@@ -31,16 +31,20 @@
 /* u32 disk, block, npages, u64 page, sector */
 #define OFFER_LEN       28
 #define DIGEST_LEN      16
-/* Where START's body has the length of the secret (u16) and the secret */
-#define START_SECRET_LEN    8
-#define START_SECRET        10
+/* Where START's body has features (u64), length of the secret (u16), secret */
+#define START_FEATURES      6
+#define START_SECRET_LEN    16
+#define START_SECRET        18
 
 /* Return path: message types */
 #define RP_SHUT             1           /* the last one: how it went */
 #define RP_SWITCHOVER_ACK   7
 #define RP_REPORT           0x5047
-/* u32 block, u64 page, u16 npages, u8 status, u8 digest length */
-#define REPORT_HEADER   16
+/* u8 status, u8 digest length, u16 number of runs */
+#define REPORT_STATUS       0           /* where it stands */
+#define REPORT_HEADER       4
+/* u32 offer, u16 first page, u16 npages, digests */
+#define RUN_HEADER          8
 #define REPORT_OK           0
 #define REPORT_UNAVAILABLE  1
 #define REPORT_REFUSED      2
@@ -103,6 +107,17 @@ void pct_proxy_inject(PctProxy *p, uint16_t type, const void *data,
 GByteArray *pct_proxy_recorded(PctProxy *p);
 /* The body of START as the source sent it, once it has; else NULL */
 GByteArray *pct_proxy_start_body(PctProxy *p);
+
+/* An offer as the source sent it */
+typedef struct PctOffer {
+    uint32_t disk, block, npages;
+    uint64_t page, sector;
+} PctOffer;
+
+/* So many offers were sent; their numbers are 0, 1, 2... */
+uint32_t pct_proxy_offers(PctProxy *p);
+/* Waits until it has been sent. */
+PctOffer pct_proxy_offer(PctProxy *p, uint32_t number);
 
 /* Where in @section the frame begins */
 unsigned pct_frame_offset(const GByteArray *section);

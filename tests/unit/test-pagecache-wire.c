@@ -20,6 +20,7 @@ static PagecacheWireStart *make_start(unsigned disks, unsigned blocks)
     PagecacheWireStart *start = pagecache_wire_start_new();
     unsigned i;
 
+    start->features = 0xfedcba9876543210;
     start->page_bits = 12;
     start->digest = PAGECACHE_DIGEST_XXH3;
     for (i = 0; i < PAGECACHE_SECRET_LEN; i++) {
@@ -45,11 +46,27 @@ static PagecacheWireStart *make_start(unsigned disks, unsigned blocks)
     return start;
 }
 
+/* Two fields, one of them empty, of types that nobody knows */
+static const uint8_t some_fields[] = {
+    0, 0, 0, 0, 0xff, 0xff, 0, 5, 'h', 'e', 'l', 'l', 'o',
+};
+
+static void set_fields(PagecacheWireStart *start, guint disk,
+                       const void *fields, size_t len)
+{
+    PagecacheWireDisk *d = &g_array_index(start->disks, PagecacheWireDisk,
+                                          disk);
+
+    g_clear_pointer(&d->fields, g_bytes_unref);
+    d->fields = g_bytes_new(fields, len);
+}
+
 static void assert_same_start(const PagecacheWireStart *a,
                               const PagecacheWireStart *b)
 {
     guint i;
 
+    g_assert_cmphex(a->features, ==, b->features);
     g_assert_cmpuint(a->page_bits, ==, b->page_bits);
     g_assert_cmpuint(a->digest, ==, b->digest);
     g_assert_cmpmem(a->secret->data, a->secret->len,
@@ -62,6 +79,8 @@ static void assert_same_start(const PagecacheWireStart *a,
         g_assert_cmpuint(x->id, ==, y->id);
         g_assert_cmpuint(x->sectors, ==, y->sectors);
         g_assert_cmpstr(x->path, ==, y->path);
+        g_assert_true(!x->fields == !y->fields);
+        g_assert_true(!x->fields || g_bytes_equal(x->fields, y->fields));
     }
     g_assert_cmpuint(a->blocks->len, ==, b->blocks->len);
     for (i = 0; i < a->blocks->len; i++) {
@@ -159,6 +178,7 @@ static void round_trip_start(PagecacheWireStart *start)
 
 static void test_start_round_trip(void)
 {
+    g_autofree uint8_t *much = g_new0(uint8_t, UINT16_MAX);
     PagecacheWireStart *start;
     PagecacheWireDisk *d;
 
@@ -190,6 +210,19 @@ static void test_start_round_trip(void)
     g_byte_array_set_size(start->secret, PAGECACHE_SECRET_MAX);
     memset(start->secret->data, 0xee, PAGECACHE_SECRET_MAX);
     round_trip_start(start);
+
+    start = make_start(3, 1);
+    set_fields(start, 1, some_fields, sizeof(some_fields));
+    start->features = UINT64_MAX;
+    round_trip_start(start);
+
+    /* As much as there can be */
+    start = make_start(2, 1);
+    stw_be_p(much + 2, UINT16_MAX - 4);
+    set_fields(start, 0, much, UINT16_MAX);
+    set_fields(start, 1, some_fields, 4);
+    start->features = 0;
+    round_trip_start(start);
 }
 
 /* The numbers of the specification, byte by byte */
@@ -198,11 +231,12 @@ static void test_start_bytes(void)
     g_autoptr(PagecacheWireStart) start = make_start(1, 1);
     g_autoptr(GByteArray) frame = NULL;
     static const uint8_t head[] = {
-        1, 0, 0, 1, 0xbc, 'P', 'G', 'C', '1', 0, 1, 12, 1, 1, 128,
+        1, 0, 0, 1, 0xc6, 'P', 'G', 'C', '1', 0, 2,
+        0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10, 12, 1, 1, 128,
     };
     static const uint8_t tail[] = {
         0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 0xe8, 12,
-        '0', '0', '0', '0', ':', '0', '0', ':', '0', '0', '.', '0',
+        '0', '0', '0', '0', ':', '0', '0', ':', '0', '0', '.', '0', 0, 0,
         0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xf4, 4,
         'r', 'a', 'm', '0',
     };
@@ -218,9 +252,11 @@ static void test_start_bytes(void)
 static void test_start_truncated(void)
 {
     g_autoptr(PagecacheWireStart) start = make_start(2, 2);
-    g_autoptr(GByteArray) frame = pagecache_wire_encode_start(start);
+    g_autoptr(GByteArray) frame = NULL;
     size_t len;
 
+    set_fields(start, 1, some_fields, sizeof(some_fields));
+    frame = pagecache_wire_encode_start(start);
     for (len = 0; len < frame->len - HEADER; len++) {
         g_autofree char *err = NULL;
 
@@ -245,11 +281,13 @@ static void test_start_too_long(void)
 /* Offsets in the frame of make_start(2, 2) */
 #define AT_MAGIC    HEADER
 #define AT_VERSION  (AT_MAGIC + 4)
-#define AT_BITS     (AT_VERSION + 2)
+#define AT_FEATURES (AT_VERSION + 2)
+#define AT_BITS     (AT_FEATURES + 8)
 #define AT_DIGEST   (AT_BITS + 1)
 #define AT_SECLEN   (AT_DIGEST + 1)
 #define AT_DISKS    (AT_SECLEN + 2 + PAGECACHE_SECRET_LEN)
-#define AT_DISK(n)  (AT_DISKS + 4 + (n) * (4 + 8 + 1 + 12))
+#define AT_DISK(n)  (AT_DISKS + 4 + (n) * (4 + 8 + 1 + 12 + 2))
+#define AT_FIELDS(n) (AT_DISK(n) + 4 + 8 + 1 + 12)
 #define AT_BLOCKS   AT_DISK(2)
 #define AT_BLOCK(n) (AT_BLOCKS + 4 + (n) * (4 + 8 + 1 + 4))
 
@@ -271,8 +309,10 @@ static void test_start_bad_fields(void)
 {
     patched_start(AT_MAGIC, 4, 0x50474332,
                   "magic 0x50474332, expected 0x50474331");
-    patched_start(AT_VERSION, 2, 2, "version 2, expected 1");
-    patched_start(AT_VERSION, 2, 0, "version 0, expected 1");
+    patched_start(AT_VERSION, 2, 1, "version 1, expected 2");
+    patched_start(AT_VERSION, 2, 3, "version 3, expected 2");
+    patched_start(AT_VERSION, 2, 0, "version 0, expected 2");
+    patched_start(AT_VERSION, 2, UINT16_MAX, "version 65535, expected 2");
     patched_start(AT_BITS, 1, 8,
                   "pages of 2^8 bytes, expected 2^9 to 2^24");
     patched_start(AT_BITS, 1, 25,
@@ -286,7 +326,7 @@ static void test_start_bad_fields(void)
     patched_start(AT_SECLEN, 2, 1025,
                   "secret of 1025 bytes, expected 272 to 1024");
     patched_start(AT_SECLEN, 2, 1024,
-                  "truncated at the secret: 476 bytes left, expected 1024");
+                  "truncated at the secret: 480 bytes left, expected 1024");
     patched_start(AT_DISKS, 4, 4097, "4097 disks, expected at most 4096");
     patched_start(AT_DISKS, 4, UINT32_MAX,
                   "4294967295 disks, expected at most 4096");
@@ -314,6 +354,86 @@ static void test_start_bad_fields(void)
                   "truncated at the RAM block name: 4 bytes left, "
                   "expected 5");
     patched_start(AT_BLOCK(0) + 14, 1, 0, "RAM block name holds a NUL byte");
+}
+
+/* The version, of which a receiver of another one speaks */
+static void test_start_version(void)
+{
+    g_autoptr(PagecacheWireStart) start = make_start(0, 0);
+    g_autoptr(GByteArray) frame = pagecache_wire_encode_start(start);
+    uint8_t *body = frame->data + HEADER;
+    uint16_t version;
+
+    g_assert_true(pagecache_wire_start_version(body, frame->len - HEADER,
+                                               &version));
+    g_assert_cmpuint(version, ==, 2);
+    stw_be_p(body + 4, 777);
+    g_assert_true(pagecache_wire_start_version(body, 6, &version));
+    g_assert_cmpuint(version, ==, 777);
+    g_assert_false(pagecache_wire_start_version(body, 5, &version));
+    g_assert_false(pagecache_wire_start_version(body, 0, &version));
+    body[0]++;
+    g_assert_false(pagecache_wire_start_version(body, frame->len - HEADER,
+                                                &version));
+}
+
+static void test_features(void)
+{
+    g_autofree char *err = NULL;
+
+    g_assert_true(pagecache_wire_check_features(0, 0, &err));
+    g_assert_true(pagecache_wire_check_features(UINT64_MAX, 0, &err));
+    g_assert_true(pagecache_wire_check_features(5, 4, &err));
+    g_assert_true(pagecache_wire_check_features(UINT64_MAX, UINT64_MAX, &err));
+    g_assert_null(err);
+    g_assert_false(pagecache_wire_check_features(5, 6, &err));
+    g_assert_cmpstr(err, ==, "features 0x6 accepted, expected none but 0x5");
+    g_clear_pointer(&err, g_free);
+    g_assert_false(pagecache_wire_check_features(0, 1ULL << 63, &err));
+    g_assert_cmpstr(err, ==, "features 0x8000000000000000 accepted, expected "
+                             "none but 0x0");
+}
+
+/* @fields of @len bytes of which the receiver thinks that they are @said */
+static void with_fields(const void *fields, size_t len, uint16_t said,
+                        const char *expected)
+{
+    g_autoptr(PagecacheWireStart) start = make_start(2, 2), back = NULL;
+    g_autoptr(GByteArray) frame = NULL;
+    g_autofree char *err = NULL;
+
+    set_fields(start, 0, fields, len);
+    frame = pagecache_wire_encode_start(start);
+    stw_be_p(frame->data + AT_FIELDS(0), said);
+    back = decode_start(frame->data + HEADER, frame->len - HEADER, &err);
+    g_assert_cmpstr(err, ==, expected);
+    g_assert_true(!back == !!err);
+    if (back) {
+        assert_same_start(start, back);
+    }
+}
+
+static void test_start_fields(void)
+{
+#define WHAT "optional fields of a disk"
+    static const uint8_t twice[] = { 0, 7, 0, 0, 0, 7, 0, 0 };
+    static const uint8_t back[] = { 0, 7, 0, 1, 9, 0, 6, 0, 0 };
+
+    with_fields(some_fields, sizeof(some_fields), sizeof(some_fields), NULL);
+    with_fields(some_fields, 4, 4, NULL);
+    with_fields(some_fields, 3, 3,
+                "truncated at the " WHAT ": 1 bytes left, expected 2");
+    with_fields(some_fields, 1, 1,
+                "truncated at the " WHAT ": 1 bytes left, expected 2");
+    with_fields(some_fields, 12, 12,
+                "truncated at the " WHAT ": 4 bytes left, expected 5");
+    with_fields(twice, 8, 8, WHAT ": field of type 7 behind one of type 7");
+    with_fields(back, 9, 9, WHAT ": field of type 6 behind one of type 7");
+    /* It reads on in what follows, or takes too little. */
+    with_fields(some_fields, 13, UINT16_MAX,
+                "truncated at the " WHAT ": 78 bytes left, expected 65535");
+    with_fields(some_fields, 13, 4, "disk name holds a NUL byte");
+#undef WHAT
 }
 
 /* --- OFFERS and END --- */
@@ -478,8 +598,7 @@ static void test_check_offer(void)
                 "offer of 2 pages from page 18446744073709551615 of RAM "
                 "block 'ram0', which has 500");
     check_offer(start, 1, 0, 0, UINT32_MAX, 0,
-                "offer of 4294967295 pages from page 0 of RAM block 'ram0', "
-                "which has 500");
+                "offer of 4294967295 pages, expected at most 65535");
     check_offer(start, 1, 0, 0, 1, 993,
                 "offer of 8 sectors from sector 993 of disk '0000:00:00.0', "
                 "which has 1000");
@@ -506,16 +625,20 @@ static void test_check_offer_large(void)
     g_array_index(start->blocks, PagecacheWireBlock, 0).npages = npages;
     disk->sectors = INT64_MAX >> 9;
 
-    check_offer(start, 1, 0, npages - UINT32_MAX, UINT32_MAX,
-                disk->sectors - (UINT64_C(0xffffffff) << 15), NULL);
-    check_offer(start, 1, 0, 0, UINT32_MAX,
-                disk->sectors - (UINT64_C(0xffffffff) << 15) + 1,
-                "offer of 140737488322560 sectors from sector "
-                "17873661021159424 of disk '0000:00:00.0', which has "
+    check_offer(start, 1, 0, npages - UINT16_MAX, UINT16_MAX,
+                disk->sectors - (UINT64_C(0xffff) << 15), NULL);
+    check_offer(start, 1, 0, 0, UINT16_MAX,
+                disk->sectors - (UINT64_C(0xffff) << 15) + 1,
+                "offer of 2147450880 sectors from sector "
+                "18014396362031104 of disk '0000:00:00.0', which has "
                 "18014398509481983");
-    check_offer(start, 1, 0, npages - UINT32_MAX + 1, UINT32_MAX, 0,
-                "offer of 4294967295 pages from page 1095216660481 of RAM "
+    check_offer(start, 1, 0, npages - UINT16_MAX + 1, UINT16_MAX, 0,
+                "offer of 65535 pages from page 1099511562241 of RAM "
                 "block 'ram0', which has 1099511627775");
+    check_offer(start, 1, 0, 0, UINT16_MAX + 1, 0,
+                "offer of 65536 pages, expected at most 65535");
+    check_offer(start, 1, 0, UINT64_MAX, UINT32_MAX, UINT64_MAX,
+                "offer of 4294967295 pages, expected at most 65535");
 }
 
 static void test_check_offer_nothing_there(void)
@@ -536,76 +659,199 @@ static void test_check_offer_nothing_there(void)
 
 /* --- REPORT --- */
 
-static void fill_report(PagecacheReport *r, uint16_t npages, uint8_t status)
+static uint8_t pattern[64][PAGECACHE_DIGEST_LEN];
+
+static uint16_t add_run(PagecacheReport *r, uint32_t offer, uint16_t first,
+                        uint16_t npages)
+{
+    const PagecacheReportRun run = {
+        .offer = offer, .first = first, .npages = npages,
+        .digests = r->status == PAGECACHE_REPORT_OK ? pattern[0] : NULL,
+    };
+
+    return pagecache_report_add(r, &run);
+}
+
+static void expect_run(const PagecacheReport *r, uint16_t *pos, uint32_t offer,
+                       uint16_t first, uint16_t npages)
+{
+    PagecacheReportRun run;
+
+    g_assert_true(pagecache_report_next(r, pos, &run));
+    g_assert_cmpuint(run.offer, ==, offer);
+    g_assert_cmpuint(run.first, ==, first);
+    g_assert_cmpuint(run.npages, ==, npages);
+    g_assert_true(!run.digests == (r->status != PAGECACHE_REPORT_OK));
+}
+
+static void expect_end(const PagecacheReport *r, uint16_t *pos)
+{
+    PagecacheReportRun run;
+
+    g_assert_false(pagecache_report_next(r, pos, &run));
+}
+
+static void fill_pattern(void)
 {
     unsigned i;
 
-    *r = (PagecacheReport) {
-        .block = 0x01020304, .page = 0x1112131415161718, .npages = npages,
-        .status = status,
-    };
-    for (i = 0; i < sizeof(r->digests); i++) {
-        ((uint8_t *)r->digests)[i] = i * 11;
+    for (i = 0; i < sizeof(pattern); i++) {
+        ((uint8_t *)pattern)[i] = i * 11;
     }
 }
 
-static void round_trip_report(uint16_t npages, uint8_t status)
+/* It says the same once it has been encoded and decoded. */
+static size_t round_trip_report(const PagecacheReport *r)
 {
-    bool ok = status == PAGECACHE_REPORT_OK;
     uint8_t buf[PAGECACHE_REPORT_MAX];
+    size_t len = pagecache_wire_encode_report(r, buf);
     g_autofree char *err = NULL;
-    PagecacheReport r, back;
-    size_t len;
+    PagecacheReport back;
 
-    fill_report(&r, npages, status);
-    len = pagecache_wire_encode_report(&r, buf);
-    g_assert_cmpuint(len, ==, PAGECACHE_REPORT_HEADER + (ok ? 16 * npages : 0));
+    memset(&back, 0xa5, sizeof(back));
     g_assert_true(decode_report(buf, len, &back, &err));
     g_assert_null(err);
-    g_assert_cmpuint(back.block, ==, r.block);
-    g_assert_cmpuint(back.page, ==, r.page);
-    g_assert_cmpuint(back.npages, ==, npages);
-    g_assert_cmpuint(back.status, ==, status);
-    if (ok) {
-        g_assert_cmpmem(back.digests, 16 * npages, r.digests, 16 * npages);
-    }
+    g_assert_cmpuint(back.status, ==, r->status);
+    g_assert_cmpuint(back.version, ==, r->version);
+    g_assert_cmphex(back.features, ==, r->features);
+    g_assert_cmpuint(back.nruns, ==, r->nruns);
+    g_assert_cmpuint(back.last, ==, r->last);
+    g_assert_cmpmem(back.body, back.len, r->body, r->len);
+    return len;
 }
 
 static void test_report_round_trip(void)
 {
-    round_trip_report(0, PAGECACHE_REPORT_OK);
-    round_trip_report(1, PAGECACHE_REPORT_OK);
-    round_trip_report(PAGECACHE_REPORT_PAGES_MAX, PAGECACHE_REPORT_OK);
-    round_trip_report(1, PAGECACHE_REPORT_UNAVAILABLE);
-    round_trip_report(UINT16_MAX, PAGECACHE_REPORT_UNAVAILABLE);
-    round_trip_report(0, PAGECACHE_REPORT_REFUSED);
-    round_trip_report(0, PAGECACHE_REPORT_ACCEPTED);
-    round_trip_report(0, PAGECACHE_REPORT_ACCEPTED);
+    PagecacheReport r;
+    uint16_t pos = 0;
+
+    pagecache_report_init(&r, PAGECACHE_REPORT_OK);
+    expect_end(&r, &pos);
+    g_assert_cmpuint(add_run(&r, 7, 65534, 1), ==, 1);
+    g_assert_cmpuint(round_trip_report(&r), ==, 4 + 8 + 16);
+    g_assert_cmpuint(add_run(&r, UINT32_MAX, 0, 3), ==, 3);
+    g_assert_cmpuint(round_trip_report(&r), ==, 4 + 2 * 8 + 4 * 16);
+    expect_run(&r, &pos, 7, 65534, 1);
+    expect_run(&r, &pos, UINT32_MAX, 0, 3);
+    expect_end(&r, &pos);
+
+    pagecache_report_init(&r, PAGECACHE_REPORT_UNAVAILABLE);
+    g_assert_cmpuint(add_run(&r, 1, 0, UINT16_MAX), ==, UINT16_MAX);
+    g_assert_cmpuint(round_trip_report(&r), ==, 4 + 8);
+
+    pagecache_report_init(&r, PAGECACHE_REPORT_ACCEPTED);
+    r.features = 0x0123456789abcdef;
+    g_assert_cmpuint(round_trip_report(&r), ==, 10);
+    pagecache_report_init(&r, PAGECACHE_REPORT_REFUSED);
+    r.version = 3;
+    g_assert_cmpuint(round_trip_report(&r), ==, 4);
+}
+
+/* What goes on where the last run ended needs no run of its own. */
+static void test_report_goes_on(void)
+{
+    PagecacheReport r;
+    uint16_t pos = 0;
+    PagecacheReportRun run;
+
+    pagecache_report_init(&r, PAGECACHE_REPORT_OK);
+    g_assert_cmpuint(add_run(&r, 5, 10, 2), ==, 2);
+    g_assert_cmpuint(add_run(&r, 5, 12, 1), ==, 1);
+    g_assert_cmpuint(add_run(&r, 6, 13, 1), ==, 1);     /* another offer */
+    g_assert_cmpuint(add_run(&r, 6, 15, 1), ==, 1);     /* a hole */
+    g_assert_cmpuint(add_run(&r, 6, 14, 1), ==, 1);     /* before it */
+    g_assert_cmpuint(add_run(&r, 6, 14, 1), ==, 1);     /* again */
+    g_assert_cmpuint(r.nruns, ==, 5);
+    g_assert_true(pagecache_report_next(&r, &pos, &run));
+    g_assert_cmpuint(run.npages, ==, 3);
+    g_assert_cmpmem(run.digests, 32, pattern[0], 32);
+    g_assert_cmpmem(run.digests + 32, 16, pattern[0], 16);
+    expect_run(&r, &pos, 6, 13, 1);
+    expect_run(&r, &pos, 6, 15, 1);
+    expect_run(&r, &pos, 6, 14, 1);
+    expect_run(&r, &pos, 6, 14, 1);
+    expect_end(&r, &pos);
+    round_trip_report(&r);
+
+    pagecache_report_init(&r, PAGECACHE_REPORT_UNAVAILABLE);
+    g_assert_cmpuint(add_run(&r, 5, 0, 1000), ==, 1000);
+    g_assert_cmpuint(add_run(&r, 5, 1000, 64535), ==, 64535);
+    g_assert_cmpuint(r.nruns, ==, 1);
+    pos = 0;
+    expect_run(&r, &pos, 5, 0, UINT16_MAX);
+    expect_end(&r, &pos);
+    round_trip_report(&r);
 }
 
 /* The limit of the return path's buffer is met exactly. */
 static void test_report_limit(void)
 {
+    PagecacheReport r;
+    unsigned i;
+
     g_assert_cmpuint(PAGECACHE_REPORT_PAGES_MAX, ==, 31);
-    g_assert_cmpuint(PAGECACHE_REPORT_HEADER +
-                     PAGECACHE_REPORT_PAGES_MAX * PAGECACHE_DIGEST_LEN, ==,
-                     PAGECACHE_REPORT_MAX);
+    pagecache_report_init(&r, PAGECACHE_REPORT_OK);
+    g_assert_cmpuint(add_run(&r, 0, 0, 40), ==, 31);
+    g_assert_cmpuint(add_run(&r, 0, 31, 9), ==, 0);
+    g_assert_cmpuint(add_run(&r, 1, 0, 9), ==, 0);
+    g_assert_cmpuint(round_trip_report(&r), ==, 508);
+
+    pagecache_report_init(&r, PAGECACHE_REPORT_OK);
+    for (i = 0; add_run(&r, i, 5, 1); i++) {
+        /* nothing */
+    }
+    g_assert_cmpuint(i, ==, 21);
+    g_assert_cmpuint(round_trip_report(&r), ==, 508);
+
+    /* 4 bytes are left for what goes on, none for another run. */
+    pagecache_report_init(&r, PAGECACHE_REPORT_OK);
+    g_assert_cmpuint(add_run(&r, 1, 0, 15), ==, 15);
+    g_assert_cmpuint(add_run(&r, 2, 0, 14), ==, 14);
+    g_assert_cmpuint(add_run(&r, 3, 0, 2), ==, 1);
+    g_assert_cmpuint(add_run(&r, 3, 1, 1), ==, 0);
+    g_assert_cmpuint(round_trip_report(&r), ==, 4 + 3 * 8 + 30 * 16);
+
+    pagecache_report_init(&r, PAGECACHE_REPORT_UNAVAILABLE);
+    for (i = 0; add_run(&r, i, 0, UINT16_MAX); i++) {
+        /* nothing */
+    }
+    g_assert_cmpuint(i, ==, 63);
+    g_assert_cmpuint(round_trip_report(&r), ==, 508);
 }
 
 static void test_report_bytes(void)
 {
     uint8_t buf[PAGECACHE_REPORT_MAX];
-    static const uint8_t expected[] = {
-        1, 2, 3, 4, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0, 1, 0,
-        16, 0, 11, 22, 33, 44, 55, 66, 77, 88, 99, 110, 121, 132, 143, 154,
-        165,
+    static const uint8_t ok[] = {
+        0, 16, 0, 2, 1, 2, 3, 4, 0x11, 0x12, 0, 1,
+        0, 11, 22, 33, 44, 55, 66, 77, 88, 99, 110, 121, 132, 143, 154, 165,
+        0, 0, 0, 9, 0, 0, 0, 1,
+        0, 11, 22, 33, 44, 55, 66, 77, 88, 99, 110, 121, 132, 143, 154, 165,
     };
+    static const uint8_t unavailable[] = {
+        1, 0, 0, 1, 0xff, 0xff, 0xff, 0xfe, 0, 3, 4, 5,
+    };
+    static const uint8_t refused[] = { 2, 0, 0, 2 };
+    static const uint8_t accepted[] = { 3, 0, 0, 0, 0, 0, 1, 2, 3, 4 };
     PagecacheReport r;
 
-    fill_report(&r, 1, PAGECACHE_REPORT_OK);
-    g_assert_cmpuint(pagecache_wire_encode_report(&r, buf), ==,
-                     sizeof(expected));
-    g_assert_cmpmem(buf, sizeof(expected), expected, sizeof(expected));
+    pagecache_report_init(&r, PAGECACHE_REPORT_OK);
+    add_run(&r, 0x01020304, 0x1112, 1);
+    add_run(&r, 9, 0, 1);
+    g_assert_cmpmem(buf, pagecache_wire_encode_report(&r, buf), ok,
+                    sizeof(ok));
+    pagecache_report_init(&r, PAGECACHE_REPORT_UNAVAILABLE);
+    add_run(&r, 0xfffffffe, 3, 0x0405);
+    g_assert_cmpmem(buf, pagecache_wire_encode_report(&r, buf), unavailable,
+                    sizeof(unavailable));
+    pagecache_report_init(&r, PAGECACHE_REPORT_REFUSED);
+    r.version = PAGECACHE_WIRE_VERSION;
+    g_assert_cmpmem(buf, pagecache_wire_encode_report(&r, buf), refused,
+                    sizeof(refused));
+    pagecache_report_init(&r, PAGECACHE_REPORT_ACCEPTED);
+    r.features = 0x01020304;
+    g_assert_cmpmem(buf, pagecache_wire_encode_report(&r, buf), accepted,
+                    sizeof(accepted));
 }
 
 static void bad_report(const uint8_t *buf, size_t len, const char *expected)
@@ -623,7 +869,9 @@ static void test_report_malformed(void)
     PagecacheReport r;
     size_t len, i;
 
-    fill_report(&r, 3, PAGECACHE_REPORT_OK);
+    pagecache_report_init(&r, PAGECACHE_REPORT_OK);
+    add_run(&r, 1, 0, 2);
+    add_run(&r, 2, 0, 1);
     len = pagecache_wire_encode_report(&r, buf);
     for (i = 0; i < len; i++) {
         g_autofree char *err = NULL;
@@ -631,27 +879,99 @@ static void test_report_malformed(void)
         g_assert_false(decode_report(buf, i, &r, &err));
         g_assert_nonnull(err);
     }
-    bad_report(buf, 0, "truncated at the RAM block: 0 bytes left, expected 4");
+    bad_report(buf, 0, "truncated at the status: 0 bytes left, expected 1");
+    bad_report(buf, 1,
+               "truncated at the length of a digest: 0 bytes left, expected 1");
+    bad_report(buf, 3,
+               "truncated at the number of runs: 1 bytes left, expected 2");
+    bad_report(buf, 4,
+               "truncated at the number of an offer: 0 bytes left, expected 4");
     bad_report(buf, len - 1,
-               "truncated at the digests: 47 bytes left, expected 48");
+               "truncated at the digests: 15 bytes left, expected 16");
     bad_report(buf, len + 1, "1 bytes too many");
 
-    buf[14] = 4;
-    bad_report(buf, len, "status 4, expected at most 3");
-    buf[14] = PAGECACHE_REPORT_UNAVAILABLE;
+    buf[0] = 6;
+    bad_report(buf, len, "status 6, expected at most 3");
+    buf[0] = 255;
+    bad_report(buf, len, "status 255, expected at most 3");
+    buf[0] = 4;
+    bad_report(buf, len, "status 4 (PLACED), of a feature that was not agreed "
+                         "upon");
+    buf[0] = 5;
+    bad_report(buf, len, "status 5 (MISMATCH), of a feature that was not "
+                         "agreed upon");
+    buf[0] = PAGECACHE_REPORT_UNAVAILABLE;
     bad_report(buf, len, "digests of 16 bytes, expected 0");
-    buf[15] = 0;
+    buf[1] = 0;
     bad_report(buf, len, "48 bytes too many");
-    buf[14] = PAGECACHE_REPORT_OK;
+    buf[0] = PAGECACHE_REPORT_OK;
     bad_report(buf, len, "digests of 0 bytes, expected 16");
-    buf[15] = 32;
+    buf[1] = 32;
     bad_report(buf, len, "digests of 32 bytes, expected 16");
-    buf[15] = 16;
-    stw_be_p(buf + 12, 32);
-    bad_report(buf, PAGECACHE_REPORT_HEADER + 32 * 16,
-               "32 pages, expected at most 31");
-    stw_be_p(buf + 12, UINT16_MAX);
-    bad_report(buf, len, "65535 pages, expected at most 31");
+    buf[1] = 16;
+    stw_be_p(buf + 2, 0);
+    bad_report(buf, len, "0 runs, expected 1 or more");
+    stw_be_p(buf + 2, 1);
+    bad_report(buf, len, "24 bytes too many");
+    stw_be_p(buf + 2, 3);
+    bad_report(buf, len,
+               "truncated at the number of an offer: 0 bytes left, expected 4");
+    stw_be_p(buf + 2, UINT16_MAX);
+    bad_report(buf, len,
+               "truncated at the number of an offer: 0 bytes left, expected 4");
+    stw_be_p(buf + 2, 2);
+    stw_be_p(buf + 10, 0);
+    bad_report(buf, len, "run of 0 pages, expected 1 or more");
+    stw_be_p(buf + 10, UINT16_MAX);
+    bad_report(buf, len,
+               "truncated at the digests: 56 bytes left, expected 1048560");
+    stw_be_p(buf + 8, UINT16_MAX);
+    stw_be_p(buf + 10, 2);
+    bad_report(buf, len, "2 pages from page 65535 of an offer, expected at "
+                         "most 65535 in all");
+    stw_be_p(buf + 8, UINT16_MAX);
+    stw_be_p(buf + 10, UINT16_MAX);
+    bad_report(buf, len, "65535 pages from page 65535 of an offer, expected at "
+                         "most 65535 in all");
+    stw_be_p(buf + 8, UINT16_MAX - 2);
+    stw_be_p(buf + 10, 2);
+    g_assert_true(decode_report(buf, len, &r, NULL));
+
+    /* Longer than the path takes, and right but for that */
+    stw_be_p(buf + 8, 0);
+    stw_be_p(buf + 2, 1);
+    stw_be_p(buf + 10, 32);
+    bad_report(buf, 4 + 8 + 32 * 16, "runs of 520 bytes, expected at most 508");
+}
+
+static void test_answers_malformed(void)
+{
+    uint8_t buf[PAGECACHE_REPORT_MAX] = { PAGECACHE_REPORT_ACCEPTED };
+
+    bad_report(buf, 9, "truncated at the features: 7 bytes left, expected 8");
+    bad_report(buf, 11, "1 bytes too many");
+    buf[1] = 1;
+    bad_report(buf, 10, "digests of 1 bytes, expected 0");
+    buf[0] = PAGECACHE_REPORT_REFUSED;
+    bad_report(buf, 4, "digests of 1 bytes, expected 0");
+    buf[1] = 0;
+    bad_report(buf, 3, "truncated at the version: 1 bytes left, expected 2");
+    bad_report(buf, 5, "1 bytes too many");
+}
+
+static void test_unexpected(void)
+{
+    g_autofree char *zero = pagecache_wire_unexpected(0);
+    g_autofree char *four = pagecache_wire_unexpected(4);
+    g_autofree char *seven = pagecache_wire_unexpected(7);
+    g_autofree char *eight = pagecache_wire_unexpected(8);
+
+    g_assert_cmpstr(zero, ==, "frame of type 0, expected 1 to 3");
+    g_assert_cmpstr(four, ==, "frame of type 4 (SWITCH), of a feature that was "
+                              "not agreed upon");
+    g_assert_cmpstr(seven, ==, "frame of type 7 (TOTALS), of a feature that "
+                               "was not agreed upon");
+    g_assert_cmpstr(eight, ==, "frame of type 8, expected 1 to 3");
 }
 
 /* --- anything at all --- */
@@ -704,11 +1024,14 @@ static void test_mutations_start(void)
         g_autoptr(PagecacheWireStart) base =
             make_start(g_test_rand_int_range(0, 3),
                        g_test_rand_int_range(0, 3));
-        g_autoptr(GByteArray) frame = pagecache_wire_encode_start(base);
-        g_autoptr(GByteArray) bad = mutate(frame->data + HEADER,
-                                           frame->len - HEADER);
+        g_autoptr(GByteArray) frame = NULL, bad = NULL;
         g_autofree char *err = NULL;
 
+        if (base->disks->len) {
+            set_fields(base, 0, some_fields, sizeof(some_fields));
+        }
+        frame = pagecache_wire_encode_start(base);
+        bad = mutate(frame->data + HEADER, frame->len - HEADER);
         start = decode_start(bad->data, bad->len, &err);
         g_assert_true(!start == !!err);
         if (start) {
@@ -787,10 +1110,17 @@ static void test_mutations_report(void)
         g_autoptr(GByteArray) bad = NULL;
         g_autofree char *err = NULL;
         PagecacheReport r;
+        unsigned j;
         bool ok;
 
-        fill_report(&r, g_test_rand_int_range(0, 32),
-                    g_test_rand_int_range(0, 4));
+        pagecache_report_init(&r, g_test_rand_int_range(0, 4));
+        r.features = g_test_rand_int();
+        r.version = g_test_rand_int();
+        for (j = g_test_rand_int_range(1, 5);
+             j && r.status <= PAGECACHE_REPORT_UNAVAILABLE; j--) {
+            add_run(&r, g_test_rand_int(), g_test_rand_int_range(0, 1000),
+                    g_test_rand_int_range(1, 32));
+        }
         bad = mutate(buf, pagecache_wire_encode_report(&r, buf));
         ok = decode_report(bad->data, bad->len, &r, &err);
         g_assert_true(ok == !err);
@@ -809,12 +1139,17 @@ static void test_mutations_report(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    fill_pattern();
     g_test_add_func("/pagecache/wire/header", test_header);
+    g_test_add_func("/pagecache/wire/unexpected", test_unexpected);
     g_test_add_func("/pagecache/wire/start/round-trip", test_start_round_trip);
     g_test_add_func("/pagecache/wire/start/bytes", test_start_bytes);
     g_test_add_func("/pagecache/wire/start/truncated", test_start_truncated);
     g_test_add_func("/pagecache/wire/start/too-long", test_start_too_long);
     g_test_add_func("/pagecache/wire/start/bad-fields", test_start_bad_fields);
+    g_test_add_func("/pagecache/wire/start/version", test_start_version);
+    g_test_add_func("/pagecache/wire/start/features", test_features);
+    g_test_add_func("/pagecache/wire/start/fields", test_start_fields);
     g_test_add_func("/pagecache/wire/offers/round-trip",
                     test_offers_round_trip);
     g_test_add_func("/pagecache/wire/offers/bytes", test_offers_bytes);
@@ -827,9 +1162,12 @@ int main(int argc, char **argv)
                     test_check_offer_nothing_there);
     g_test_add_func("/pagecache/wire/report/round-trip",
                     test_report_round_trip);
+    g_test_add_func("/pagecache/wire/report/goes-on", test_report_goes_on);
     g_test_add_func("/pagecache/wire/report/limit", test_report_limit);
     g_test_add_func("/pagecache/wire/report/bytes", test_report_bytes);
     g_test_add_func("/pagecache/wire/report/malformed", test_report_malformed);
+    g_test_add_func("/pagecache/wire/report/answers-malformed",
+                    test_answers_malformed);
     g_test_add_func("/pagecache/wire/mutations/start", test_mutations_start);
     g_test_add_func("/pagecache/wire/mutations/offers", test_mutations_offers);
     g_test_add_func("/pagecache/wire/mutations/report", test_mutations_report);
