@@ -82,7 +82,8 @@ typedef struct PagecacheDst {
 
     QemuMutex lock;             /* for the rest */
     QemuCond cond;              /* reports, closing, reporter_done */
-    GQueue reports;             /* of PagecacheReport */
+    GQueue reports;             /* of PagecacheReport: full, or ACCEPTED */
+    PagecacheReport open_ok, open_unavailable;  /* that take more runs */
     bool closing;
     bool reporter_done;
     bool reporter_started;      /* main thread */
@@ -124,6 +125,15 @@ static void dst_unref(void *opaque)
 
 /* --- reports --- */
 
+/*
+ * Reader threads add runs of pages to a report of their status, which is sent
+ * when the reporter thread is free: at once if nothing is on its way, and
+ * together with all that has come meanwhile if the return path is busy.  What
+ * waits here is bounded by what is in flight: each page is offered once, the
+ * claims see to it that it is read once, so it is reported once, and 24 bytes
+ * are the most that a page takes in a report.
+ */
+
 /* Faults may happen to @r on its way to the reporter thread.  With the lock. */
 static void push_report(PagecacheDst *d, const PagecacheReport *r)
 {
@@ -141,21 +151,31 @@ static void push_report(PagecacheDst *d, const PagecacheReport *r)
     }
 }
 
+/* With the lock */
+static void push_open(PagecacheDst *d, PagecacheReport *open)
+{
+    if (open->nruns) {
+        push_report(d, open);
+        pagecache_report_init(open, open->status);
+    }
+}
+
 static void report_run(PagecacheDst *d, uint8_t status,
                        const PagecacheReportRun *run)
 {
+    PagecacheReport *open = status == PAGECACHE_REPORT_OK ?
+                            &d->open_ok : &d->open_unavailable;
     PagecacheReportRun rest = *run;
 
     trace_pagecache_dst_report(run->offer, run->first, run->npages, status);
     QEMU_LOCK_GUARD(&d->lock);
     /* closing: the end has come, or the return path is broken */
     while (rest.npages && !d->closing) {
-        PagecacheReport r;
-        uint16_t n;
+        uint16_t n = pagecache_report_add(open, &rest);
 
-        pagecache_report_init(&r, status);
-        n = pagecache_report_add(&r, &rest);
-        push_report(d, &r);
+        if (n < rest.npages) {
+            push_open(d, open);
+        }
         rest.first += n;
         rest.npages -= n;
         if (rest.digests) {
@@ -198,6 +218,16 @@ static void refuse_start(MigrationIncomingState *mis)
     migrate_send_rp_pagecache(mis, pagecache_wire_encode_report(&r, buf), buf);
 }
 
+/* The next one that waits; NULL: none.  g_free() it.  With the lock. */
+static PagecacheReport *next_report(PagecacheDst *d)
+{
+    if (g_queue_is_empty(&d->reports)) {
+        push_open(d, &d->open_ok);
+        push_open(d, &d->open_unavailable);
+    }
+    return g_queue_pop_head(&d->reports);
+}
+
 static void *reporter_thread(void *opaque)
 {
     PagecacheDst *d = opaque;
@@ -207,7 +237,7 @@ static void *reporter_thread(void *opaque)
     qemu_mutex_lock(&d->lock);
     while (!d->closing && ret >= 0) {
         uint8_t buf[PAGECACHE_REPORT_MAX];
-        PagecacheReport *r = g_queue_pop_head(&d->reports);
+        PagecacheReport *r = next_report(d);
         size_t len;
 
         if (!r) {
@@ -498,6 +528,8 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     qemu_mutex_init(&d->lock);
     qemu_cond_init(&d->cond);
     g_queue_init(&d->reports);
+    pagecache_report_init(&d->open_ok, PAGECACHE_REPORT_OK);
+    pagecache_report_init(&d->open_unavailable, PAGECACHE_REPORT_UNAVAILABLE);
     d->page_bits = qemu_target_page_bits();
     d->disks = g_array_new(FALSE, TRUE, sizeof(DstDisk));
     d->start = pagecache_wire_decode_start(body, len, &err);

@@ -532,6 +532,26 @@ static void test_late_report(void)
     pct_free(t);
 }
 
+/*
+ * What becomes ready while the return path is busy goes together: 128 offers of
+ * 16 pages in half as many messages.
+ */
+static void test_reports_together(void)
+{
+    PcTest *t = new_pair("", "late-report:after=1:limit=1:" FOREVER);
+    const int64_t before = 1, in_each = 30;
+
+    start(t);
+    pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
+    pct_arm(t->dst, "late-report:ms=1");
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    g_assert_cmpint(pct_fired(t->dst, "late-report"), <=,
+                    before + CACHE_PAGES / in_each + 5);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_free(t);
+}
+
 /* --- offers and reads --- */
 
 static void test_lose_offer(void)
@@ -802,6 +822,8 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/inject/lose-report", test_lose_report);
     qtest_add_func("/pagecache/inject/shuffle-reports", test_shuffle_reports);
     qtest_add_func("/pagecache/inject/late-report", test_late_report);
+    qtest_add_func("/pagecache/inject/late-report/together",
+                   test_reports_together);
 
     qtest_add_func("/pagecache/inject/lose-offer", test_lose_offer);
     qtest_add_func("/pagecache/inject/duplicate-offer", test_duplicate_offer);
