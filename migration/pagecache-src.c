@@ -52,7 +52,6 @@
 #define TURN_WAIT_MS        5           /* when there is nothing else to do */
 
 #define OFFER_PAGES_MAX     1024        /* pages in one offer */
-#define REPORTS_MAX         16384       /* messages waiting for their turn */
 #define SYNC_INTERVAL_MS    100
 #define ANSWER_POLL_MS      10
 
@@ -85,6 +84,7 @@ typedef struct PagecacheSrc {
     PagecachePace pace;
     PagecacheSrcStats stats;
     GHashTable *breakers;       /* producer -> Breaker */
+    uint64_t named;             /* pages in the reports that were taken */
     uint32_t offers;            /* that were given a place in the stream */
     bool low_synced;
     bool sync_due;              /* the pool has had pages since the last sync */
@@ -92,7 +92,10 @@ typedef struct PagecacheSrc {
 
     /* Under record.lock */
     GQueue reports;             /* of GBytes: messages that were decoded once */
+    uint64_t reports_pages;     /* that they name */
+    uint64_t reports_max;       /* pages that they may name */
     bool accepted;              /* the destination has answered to START */
+    uint64_t refused;           /* messages for which there was no room */
     bool deaf;                  /* reports no longer count */
     QemuCond report_cond;
 } PagecacheSrc;
@@ -451,6 +454,7 @@ static bool take_run(uint8_t status, const PagecacheReportRun *run,
     if (run->npages > PAGECACHE_REPORT_PAGES_MAX) {
         accepted = many = bitmap_new(run->npages);
     }
+    src->named += run->npages;
     if (!pagecache_pool_report(src->pool, run->offer, run->first, run->npages,
                                accepted, &r)) {
         error_setg(errp, "skip-pagecache: malformed report: %u pages from page "
@@ -498,17 +502,34 @@ static bool take_report(GBytes *message, GArray *pages, Error **errp)
     return true;
 }
 
+static void warn_refused(uint64_t n)
+{
+    static bool warned;
+
+    trace_pagecache_src_refused(n);
+    warn_report_once_cond(&warned, "skip-pagecache: the destination reports "
+                          "more pages than were offered; what is too much is "
+                          "not looked at");
+}
+
 static bool take_reports(Error **errp)
 {
     g_autoptr(GArray) pages = g_array_new(FALSE, FALSE,
                                           sizeof(PagecacheProofPage));
     GQueue reports;
     GBytes *message;
+    uint64_t refused;
     bool good = true;
 
     WITH_QEMU_LOCK_GUARD(&record.lock) {
         reports = src->reports;
         g_queue_init(&src->reports);
+        src->reports_pages = 0;
+        refused = src->refused;
+        src->refused = 0;
+    }
+    if (refused) {
+        warn_refused(refused);
     }
     pagecache_pace_turn(&src->pace, now_ms(),
                         to_bytes(pagecache_pool_in_flight(src->pool)),
@@ -522,6 +543,20 @@ static bool take_reports(Error **errp)
         pagecache_proof_submit(src->proof, g_steal_pointer(&pages));
     }
     return good;
+}
+
+/*
+ * What is offered once is reported once: so the reports that wait can't name
+ * more pages than are in flight, or were released there and are reported all
+ * the same.  Reports that are doubled on the way are harmless, and find room.
+ */
+static void limit_reports(void)
+{
+    uint64_t owed = src->stats.offered > src->named ?
+                    src->stats.offered - src->named : 0;
+
+    QEMU_LOCK_GUARD(&record.lock);
+    src->reports_max = 2 * MAX(owed, pagecache_pool_in_flight(src->pool));
 }
 
 static void take_proof(const PagecacheProofPage *p)
@@ -790,6 +825,7 @@ static bool turn(GArray *offers, Error **errp)
     }
     take_proofs(false);
     make_offers(offers);
+    limit_reports();
     feed_channel();
     publish();
     trace_pagecache_src_turn(src->stats.pooled, src->stats.in_flight,
@@ -997,6 +1033,26 @@ static bool load_report(QEMUFile *rp, uint8_t *buf, uint16_t len,
     return check_answer(r, errp);
 }
 
+/* With record.lock */
+static void queue_report(const uint8_t *buf, size_t len,
+                         const PagecacheReport *r)
+{
+    uint64_t pages = src->reports_pages;
+    PagecacheReportRun run;
+    uint16_t pos = 0;
+
+    while (pagecache_report_next(r, &pos, &run)) {
+        pages += run.npages;
+    }
+    if (pages > src->reports_max) {
+        src->refused++;
+        return;
+    }
+    src->reports_pages = pages;
+    g_queue_push_tail(&src->reports, g_bytes_new(buf, len));
+    qemu_cond_signal(&src->report_cond);
+}
+
 bool pagecache_src_load_report(QEMUFile *rp, uint16_t len, Error **errp)
 {
     ERRP_GUARD();
@@ -1011,10 +1067,8 @@ bool pagecache_src_load_report(QEMUFile *rp, uint16_t len, Error **errp)
     if (src && r.status == PAGECACHE_REPORT_ACCEPTED) {
         src->accepted = true;
         qemu_cond_signal(&src->report_cond);
-    } else if (src && !src->deaf &&
-        g_queue_get_length(&src->reports) < REPORTS_MAX) {
-        g_queue_push_tail(&src->reports, g_bytes_new(buf, len));
-        qemu_cond_signal(&src->report_cond);
+    } else if (src && !src->deaf) {
+        queue_report(buf, len, &r);
     }
     return true;
 }

@@ -690,7 +690,7 @@ end:
               /* code: refill() report_ok() pagecache_src_load_report() */
               if
               :: nfull(return_path) -> return_path!OK,p,v
-              :: 1      /* lost: REPORTS_MAX */
+              :: 1      /* lost: refused by queue_report() of the source */
               fi
           }
        :: else

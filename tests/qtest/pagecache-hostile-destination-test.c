@@ -435,14 +435,24 @@ static void test_repeated_reports(void)
     pct_free(t);
 }
 
-/* More than anybody could want */
+/*
+ * More than anybody could want.  It fits into no memory that was meant for it,
+ * and what is thrown away is not passed over in silence.
+ */
 static void test_flood_of_reports(void)
 {
     BadReport junk = { "", RP_REPORT, 0, REPORT_OK, 16, 1 };
-    PcTest *t = pct_new_pair();
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *log = pct_path(t, "stderr");
+    g_autofree char *args = g_strdup_printf("%s 2>%s", disk, log);
+    g_autofree char *text = NULL;
     PctProxy *p;
     int i;
 
+    pct_start_src(t, args);
+    pct_start_dst(t, NULL);
+    pct_on(t);
     pct_hint_cache(t);
     pct_incoming(t);
     p = pct_proxy_new(t, NULL, NULL, NULL);
@@ -459,6 +469,9 @@ static void test_flood_of_reports(void)
     pct_finish(t);
     pct_check_figures(t);
     g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, junk.npages);
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    pct_assert_contains(text, "skip-pagecache: the destination reports more "
+                              "pages than were offered");
     pct_proxy_free(p);
     pct_free(t);
 }
