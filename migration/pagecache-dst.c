@@ -17,9 +17,7 @@
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/stats64.h"
-#include "qapi/clone-visitor.h"
 #include "qapi/error.h"
-#include "qapi/qapi-visit-pagecache.h"
 #include "block/aio.h"
 #include "block/pagecache-reader.h"
 #include "exec/memory.h"
@@ -30,6 +28,8 @@
 #include "migration.h"
 #include "options.h"
 #include "pagecache-hooks.h"
+#include "pagecache-ledger.h"
+#include "pagecache-section.h"
 #include "pagecache-digest.h"
 #include "pagecache-populate.h"
 #include "pagecache-wire.h"
@@ -37,8 +37,8 @@
 #include "ram.h"
 #include "trace.h"
 
-/* Pages, so that the lock is not taken for each */
-#define DIGESTS_AT_ONCE 64
+/* Pages that are copied, then digested, then reported in one go */
+#define PAGES_AT_ONCE   64
 
 /* How long the end of the migration may wait for the return path, in ms */
 #define REPORTER_PATIENCE_MS 1000
@@ -49,13 +49,23 @@ typedef struct DstBlock {
     uint8_t *claims;            /* PAGECACHE_CLAIM_*, one byte a page */
 } DstBlock;
 
+typedef struct PagecacheDst PagecacheDst;
+
 typedef struct DstDisk {
+    PagecacheDst *d;
     uint32_t id;
     uint64_t sectors;           /* at the source */
     char *path;
     PagecacheReader *reader;    /* NULL: none, or closed */
     char *error;                /* why there is no reader */
     PagecacheReaderStats stats; /* once it is closed */
+    GArray *runs;               /* of PagecacheRun: of the frame at hand */
+
+    /*
+     * Reader threads between looking at d->revoked and the end of what they
+     * write to guest RAM.  Each disk has its own, not to share it.
+     */
+    int copiers;                /* atomic */
 } DstDisk;
 
 /*
@@ -63,7 +73,7 @@ typedef struct DstDisk {
  * this lives as long as there is a reference: one of the migration's, one of
  * each reader's and one of the reporter thread's.
  */
-typedef struct PagecacheDst {
+struct PagecacheDst {
     int refs;                   /* atomic */
     PagecacheWireStart *start;
     PagecacheDigest digest;
@@ -78,7 +88,7 @@ typedef struct PagecacheDst {
      * had counted itself.
      */
     bool revoked;               /* atomic */
-    int copiers;                /* atomic */
+    QemuEvent copied;           /* revoked, and a copier is done */
 
     QemuMutex lock;             /* for the rest */
     QemuCond cond;              /* reports, closing, reporter_done */
@@ -90,11 +100,10 @@ typedef struct PagecacheDst {
     QemuThread reporter;
     Stat64 offered, reported, superseded, unavailable;
     int64_t blackout_us;        /* of END; -1: it has not come */
-} PagecacheDst;
+};
 
 /* BQL */
 static PagecacheDst *dst;
-static MigrationPagecacheInfo *last_info;       /* of the last migration */
 
 static void dst_unref(void *opaque)
 {
@@ -114,9 +123,11 @@ static void dst_unref(void *opaque)
         g_free(disk->path);
         g_free(disk->error);
         g_free(disk->stats.last_error);
+        g_array_unref(disk->runs);
     }
     g_array_unref(d->disks);
     g_queue_clear_full(&d->reports, g_free);
+    qemu_event_destroy(&d->copied);
     qemu_cond_destroy(&d->cond);
     qemu_mutex_destroy(&d->lock);
     pagecache_wire_start_free(d->start);
@@ -265,11 +276,7 @@ static bool copy_page(PagecacheDst *d, const DstBlock *b, uint64_t page,
                       const uint8_t *data)
 {
     uint8_t *to = b->host + (page << d->page_bits);
-    bool copied = false;
 
-    pagecache_fault_delay(PAGECACHE_FAULT_DELAY_CLAIM);
-    qatomic_fetch_inc(&d->copiers);
-    smp_mb__after_rmw(); /* pairs with the barrier in revoke_refills() */
     if (!qatomic_read(&d->revoked) &&
         pagecache_claim_copy_begin(&b->claims[page])) {
         pagecache_fault_delay(PAGECACHE_FAULT_DELAY_COPY);
@@ -277,12 +284,48 @@ static bool copy_page(PagecacheDst *d, const DstBlock *b, uint64_t page,
         pagecache_fault_corrupt(PAGECACHE_FAULT_BREAK_COPY, to,
                                 1 << d->page_bits);
         pagecache_claim_copy_end(&b->claims[page]);
-        copied = true;
-    } else if (pagecache_fault(PAGECACHE_FAULT_BREAK_CLAIM)) {
+        return true;
+    }
+    if (pagecache_fault(PAGECACHE_FAULT_BREAK_CLAIM)) {
         memcpy(to, data, 1 << d->page_bits);
     }
-    qatomic_fetch_dec(&d->copiers);
-    return copied;
+    return false;
+}
+
+static void copying_begin(DstDisk *disk)
+{
+    qatomic_fetch_inc(&disk->copiers);
+    smp_mb__after_rmw(); /* pairs with the barrier in revoke_refills() */
+}
+
+static void copying_end(DstDisk *disk)
+{
+    qatomic_fetch_dec(&disk->copiers);
+    smp_mb__after_rmw(); /* pairs with the barrier in revoke_refills(), too */
+    if (qatomic_read(&disk->d->revoked)) {
+        qemu_event_set(&disk->d->copied);
+    }
+}
+
+/* Sets the bits in @copied of those of @n pages that were copied. */
+static void copy_pages(DstDisk *disk, const DstBlock *b, uint64_t page,
+                       uint32_t n, const uint8_t *data, unsigned long *copied)
+{
+    PagecacheDst *d = disk->d;
+    uint32_t i;
+
+    copying_begin(disk);
+    for (i = 0; i < n; i++) {
+        if (pagecache_fault_is_armed(PAGECACHE_FAULT_DELAY_CLAIM)) {
+            copying_end(disk);
+            pagecache_fault_delay(PAGECACHE_FAULT_DELAY_CLAIM);
+            copying_begin(disk);
+        }
+        if (copy_page(d, b, page + i, data + ((size_t)i << d->page_bits))) {
+            set_bit(i, copied);
+        }
+    }
+    copying_end(disk);
 }
 
 /* Pages of a run that are in RAM, with their digests, which are changed */
@@ -303,31 +346,34 @@ static void report_ok(PagecacheDst *d, PagecacheReportRun run,
     report_run(d, PAGECACHE_REPORT_OK, &run);
 }
 
-static void refill(PagecacheDst *d, const PagecacheRun *run,
-                   const uint8_t *data)
+/* @n pages of @run from its page @first on; PAGES_AT_ONCE at most */
+static void refill(DstDisk *disk, const PagecacheRun *run, uint32_t first,
+                   uint32_t n, const uint8_t *data)
 {
-    const DstBlock *b = &d->blocks[run->block];
+    PagecacheDst *d = disk->d;
     size_t page_size = 1 << d->page_bits;
-    uint8_t digests[DIGESTS_AT_ONCE][PAGECACHE_DIGEST_LEN];
+    DECLARE_BITMAP(copied, PAGES_AT_ONCE) = { 0 };
+    uint8_t digests[PAGES_AT_ONCE][PAGECACHE_DIGEST_LEN];
     PagecacheReportRun r = { .offer = run->tag };
     uint32_t i;
 
-    for (i = 0; i < run->npages; i++, data += page_size) {
-        bool copied = copy_page(d, b, run->page + i, data);
-
+    copy_pages(disk, &d->blocks[run->block], run->page + first, n, data,
+               copied);
+    for (i = 0; i < n; i++, data += page_size) {
+        if (!test_bit(i, copied)) {
+            stat64_add(&d->superseded, 1);
+        }
+        if (!r.npages) {
+            r.first = run->index + first + i;
+        }
         /*
          * The digest is of the bytes that were written.  They are private to
          * us, unlike the page, which the channel may be writing already.
          */
-        if (!copied) {
-            stat64_add(&d->superseded, 1);
-        }
-        if (!r.npages) {
-            r.first = run->index + i;
-        }
-        if (copied && pagecache_digest_page(&d->digest, data, page_size,
-                                            digests[r.npages]) &&
-            ++r.npages < DIGESTS_AT_ONCE) {
+        if (test_bit(i, copied) &&
+            pagecache_digest_page(&d->digest, data, page_size,
+                                  digests[r.npages])) {
+            r.npages++;
             continue;
         }
         report_ok(d, r, &digests[0][0]);
@@ -339,7 +385,9 @@ static void refill(PagecacheDst *d, const PagecacheRun *run,
 static void run_done(void *opaque, const PagecacheRun *run,
                      const uint8_t *data, int ret)
 {
-    PagecacheDst *d = opaque;
+    DstDisk *disk = opaque;
+    PagecacheDst *d = disk->d;
+    uint32_t first, n;
 
     if (qatomic_read(&d->revoked)) {
         return;
@@ -348,19 +396,50 @@ static void run_done(void *opaque, const PagecacheRun *run,
                                run->npages, ret);
     if (ret < 0) {
         report_unavailable(d, run->tag, run->index, run->npages);
-    } else {
-        refill(d, run, data);
+        return;
+    }
+    for (first = 0; first < run->npages; first += n) {
+        n = MIN(run->npages - first, PAGES_AT_ONCE);
+        refill(disk, run, first, n, data + ((size_t)first << d->page_bits));
     }
 }
 
-/* Returns once no refill writes guest RAM any more, after memcpy()s at most. */
+static void reader_released(void *opaque)
+{
+    DstDisk *disk = opaque;
+
+    dst_unref(disk->d);
+}
+
+static bool copying(PagecacheDst *d)
+{
+    guint i;
+
+    for (i = 0; i < d->disks->len; i++) {
+        if (qatomic_load_acquire(&g_array_index(d->disks, DstDisk,
+                                                i).copiers)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Returns once no refill writes guest RAM any more: after memcpy()s of some
+ * pages at most, and the page faults that these meet.  It sleeps meanwhile, as
+ * a copier may need this processor.
+ */
 static void revoke_refills(PagecacheDst *d)
 {
     pagecache_populate_stop(d->populate);
     qatomic_set(&d->revoked, true);
-    smp_mb(); /* pairs with the one in copy_page() */
-    while (qatomic_load_acquire(&d->copiers)) {
-        cpu_relax();
+    smp_mb(); /* pairs with the ones in copying_begin() and _end() */
+    for (;;) {
+        qemu_event_reset(&d->copied);
+        if (!copying(d)) {
+            return;
+        }
+        qemu_event_wait(&d->copied);
     }
 }
 
@@ -395,8 +474,8 @@ static void open_reader(PagecacheDst *d, DstDisk *disk)
         .max_bandwidth = s->pagecache_max_bandwidth,
         .sectors = disk->sectors,
         .done = run_done,
-        .opaque = d,
-        .release = dst_unref,
+        .opaque = disk,
+        .release = reader_released,
     };
     const PagecacheDisk *own = find_disk(disk->path);
     PagecacheReaderSpec *spec;
@@ -527,6 +606,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     d->blackout_us = -1;
     qemu_mutex_init(&d->lock);
     qemu_cond_init(&d->cond);
+    qemu_event_init(&d->copied, false);
     g_queue_init(&d->reports);
     pagecache_report_init(&d->open_ok, PAGECACHE_REPORT_OK);
     pagecache_report_init(&d->open_unavailable, PAGECACHE_REPORT_UNAVAILABLE);
@@ -539,7 +619,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
         dst_unref(d);
         return false;
     }
-    pagecache_src_forget();
+    pagecache_ledger_write(PAGECACHE_OUTGOING, NULL);
     dst = d;    /* from here on pagecache_dst_cleanup() undoes it */
     if (d->start->page_bits != d->page_bits) {
         error_setg(errp, "pages of 2^%u bytes, expected 2^%u",
@@ -554,7 +634,9 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
         PagecacheWireDisk *w = &g_array_index(d->start->disks,
                                               PagecacheWireDisk, i);
         DstDisk disk = {
-            .id = w->id, .sectors = w->sectors, .path = g_strdup(w->path),
+            .d = d, .id = w->id, .sectors = w->sectors,
+            .path = g_strdup(w->path),
+            .runs = g_array_new(FALSE, FALSE, sizeof(PagecacheRun)),
         };
 
         g_array_append_val(d->disks, disk);
@@ -586,7 +668,7 @@ static DstDisk *disk_by_id(PagecacheDst *d, uint32_t id)
     g_assert_not_reached();     /* pagecache_wire_check_offer() has seen it */
 }
 
-/* Submits the pages that nobody has claimed. */
+/* Notes the pages that nobody has claimed; submit() follows. */
 static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
                        uint32_t number)
 {
@@ -615,11 +697,28 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
             pagecache_populate_want(d->populate, run.block,
                                     run.page << d->page_bits,
                                     (uint64_t)run.npages << d->page_bits);
-            pagecache_reader_submit(disk->reader, &run, 1);
+            g_array_append_val(disk->runs, run);
         } else if (run.npages) {
             report_unavailable(d, run.tag, run.index, run.npages);
         }
         run.npages = 0;
+    }
+}
+
+/* All of a frame at once: a reader sees them all before it begins to read. */
+static void submit(PagecacheDst *d)
+{
+    guint i;
+
+    for (i = 0; i < d->disks->len; i++) {
+        DstDisk *disk = &g_array_index(d->disks, DstDisk, i);
+
+        if (disk->runs->len) {
+            pagecache_reader_submit(disk->reader,
+                                    (PagecacheRun *)disk->runs->data,
+                                    disk->runs->len);
+            g_array_set_size(disk->runs, 0);
+        }
     }
 }
 
@@ -655,6 +754,7 @@ static bool load_offers(const uint8_t *body, size_t len, Error **errp)
             take_offer(dst, o, number);
         }
     }
+    submit(dst);
     return true;
 }
 
@@ -795,7 +895,7 @@ static void unref_regions_bh(void *opaque)
     }
 }
 
-static void let_blocks_go(PagecacheDst *d)
+static void drop_blocks(PagecacheDst *d)
 {
     g_autoptr(GPtrArray) regions = g_ptr_array_new();
     guint i;
@@ -828,11 +928,10 @@ int pagecache_dst_cleanup(void *opaque)
     if (d->reporter_started) {
         join_reporter(d);
     }
-    qapi_free_MigrationPagecacheInfo(last_info);
-    last_info = pagecache_dst_info();
+    pagecache_ledger_write(PAGECACHE_INCOMING, pagecache_dst_info());
     dst = NULL;
     pagecache_populate_free(g_steal_pointer(&d->populate));
-    let_blocks_go(d);
+    drop_blocks(d);
     trace_pagecache_dst_cleanup();
     dst_unref(d);
     return 0;
@@ -850,11 +949,6 @@ void pagecache_dst_claim_pages(RAMBlock *rb, const ram_addr_t *offsets,
 }
 
 /* --- statistics --- */
-
-void pagecache_dst_forget(void)
-{
-    g_clear_pointer(&last_info, qapi_free_MigrationPagecacheInfo);
-}
 
 static void add_disk_info(MigrationPagecacheInfo *info, DstDisk *disk)
 {
@@ -900,9 +994,6 @@ MigrationPagecacheInfo *pagecache_dst_info(void)
     MigrationPagecacheInfo *info;
     guint i;
 
-    if (!dst) {
-        return last_info ? QAPI_CLONE(MigrationPagecacheInfo, last_info) : NULL;
-    }
     info = g_new0(MigrationPagecacheInfo, 1);
     info->active = true;
     info->offered_pages = stat64_get(&dst->offered);

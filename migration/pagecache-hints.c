@@ -6,7 +6,7 @@
  *
  * Hints are checked here for what can be known without looking at content:
  * RAM that migrates, sectors that exist, sizes that make sense.  What is left
- * waits in a bounded queue for the migration thread.
+ * waits in a bounded queue for the thread that puts it into the pool.
  */
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
@@ -22,9 +22,12 @@
 #include "ram.h"
 #include "trace.h"
 
-#define QUEUE_MAX (256 * 1024)          /* hints */
-/* Pages; whoever takes a hint from the queue looks at each of them. */
+#define QUEUE_MAX (128 * 1024)          /* hints */
+/* Pages; so that a number of hints is a limited amount of work */
 #define QUEUED_HINT_MAX 16384
+/* Many are sorted at once: they wait so long for each other, or for so many. */
+#define GATHER_MS       10
+#define GATHER_HINTS    (QUEUE_MAX / 2)
 
 struct PagecacheProducer {
     const PagecacheProducerOps *ops;
@@ -51,13 +54,18 @@ static struct {
     uint64_t ram_pages;                 /* 4096-byte pages, bounds a map */
     int64_t started;
     GArray *queue;                      /* of PagecacheQueuedHint */
-    guint queue_head;
+    QemuCond queued;                    /* the first one, or enough of them */
+    int64_t queued_since;               /* the first of the queue */
+    bool taken;                         /* somebody is busy with some of them */
+    QemuCond idle;                      /* none is queued, and none taken */
     PagecacheHintStats stats;
 } hints;
 
 static void __attribute__((constructor)) pagecache_hints_init(void)
 {
     qemu_mutex_init(&hints.lock);
+    qemu_cond_init(&hints.queued);
+    qemu_cond_init(&hints.idle);
     QLIST_INIT(&hints.producers);
     hints.queue = g_array_new(FALSE, FALSE, sizeof(PagecacheQueuedHint));
 }
@@ -132,6 +140,19 @@ static bool block_is_eligible(RAMBlock *rb)
            !memory_region_has_guest_memfd(rb->mr);
 }
 
+/* Called with hints.lock held. */
+static void queue_hint(const PagecacheQueuedHint *q)
+{
+    hints.stats.hinted += q->npages;
+    g_array_append_val(hints.queue, *q);
+    if (hints.queue->len == 1) {
+        hints.queued_since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    }
+    if (hints.queue->len == 1 || hints.queue->len == GATHER_HINTS) {
+        qemu_cond_signal(&hints.queued);
+    }
+}
+
 /*
  * Queues the whole target pages among @bytes bytes at @offset of @rb.  Called
  * with hints.lock held, in an RCU critical section.
@@ -164,15 +185,13 @@ static void queue_range(PagecacheProducer *p, uint32_t disk, RAMBlock *rb,
     if (q.sector >= 8 && pagecache_fault(PAGECACHE_FAULT_MISPLACE_HINT)) {
         q.sector -= 8;
     }
-    hints.stats.hinted += (end - start) >> bits;
     for (; start < end; start += step) {
         step = MIN(end - start, (uint64_t)QUEUED_HINT_MAX << bits);
         q.page = start >> bits;
         q.npages = step >> bits;
-        g_array_append_val(hints.queue, q);
+        queue_hint(&q);
         if (pagecache_fault(PAGECACHE_FAULT_DUPLICATE_HINT)) {
-            hints.stats.hinted += q.npages;
-            g_array_append_val(hints.queue, q);
+            queue_hint(&q);
         }
         q.sector += step >> PAGECACHE_SECTOR_BITS;
     }
@@ -258,7 +277,7 @@ static PagecacheVerdict verdict(PagecacheProducer *p, uint32_t epoch)
         !producer_may_go_on(p) || pagecache_fault(PAGECACHE_FAULT_STOP_MAP)) {
         return PAGECACHE_STOP;
     }
-    if (hints.queue->len - hints.queue_head >= QUEUE_MAX ||
+    if (hints.queue->len >= QUEUE_MAX ||
         pagecache_fault(PAGECACHE_FAULT_BUSY_MAP)) {
         return PAGECACHE_BUSY;
     }
@@ -363,7 +382,6 @@ void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
         hints.ram_pages = ram_bytes_total() >> PAGECACHE_PAGE_BITS;
         hints.started = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
         g_array_set_size(hints.queue, 0);
-        hints.queue_head = 0;
         hints.stats = (PagecacheHintStats) { .map_ms = -1 };
         QLIST_FOREACH(p, &hints.producers, next) {
             p->pages = p->inputs = 0;
@@ -403,7 +421,6 @@ void pagecache_hints_stop(void)
         /* The queue may have been large; it starts small the next time. */
         g_array_unref(hints.queue);
         hints.queue = g_array_new(FALSE, FALSE, sizeof(PagecacheQueuedHint));
-        hints.queue_head = 0;
     }
     QLIST_FOREACH_SAFE(p, &hints.producers, next, next) {
         p->ops->stop(p->opaque);
@@ -411,26 +428,60 @@ void pagecache_hints_stop(void)
     trace_pagecache_hints_stop();
 }
 
-unsigned pagecache_hints_take(PagecacheQueuedHint *out, unsigned max)
+GArray *pagecache_hints_wait(const bool *quit)
 {
-    guint n;
+    GArray *queue;
+    int64_t left;
 
     QEMU_LOCK_GUARD(&hints.lock);
-    n = MIN(max, hints.queue->len - hints.queue_head);
-    if (n && pagecache_fault(PAGECACHE_FAULT_SLOW_MAP)) {
-        return 0;
+    hints.taken = false;
+    while (!qatomic_read(quit)) {
+        if (!hints.queue->len) {
+            qemu_cond_broadcast(&hints.idle);
+            qemu_cond_wait(&hints.queued, &hints.lock);
+            continue;
+        }
+        if (pagecache_fault(PAGECACHE_FAULT_SLOW_MAP)) {
+            qemu_cond_timedwait(&hints.queued, &hints.lock, GATHER_MS);
+            continue;
+        }
+        left = hints.queued_since + GATHER_MS -
+               qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+        if (left > 0 && hints.queue->len < GATHER_HINTS) {
+            qemu_cond_timedwait(&hints.queued, &hints.lock, left);
+        } else {
+            queue = hints.queue;
+            hints.queue = g_array_new(FALSE, FALSE,
+                                      sizeof(PagecacheQueuedHint));
+            hints.taken = true;
+            return queue;
+        }
     }
-    if (n) {
-        memcpy(out, &g_array_index(hints.queue, PagecacheQueuedHint,
-                                   hints.queue_head), n * sizeof(*out));
-        hints.queue_head += n;
+    return NULL;
+}
+
+void pagecache_hints_wait_taken(int ms)
+{
+    int64_t until = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ms, left;
+
+    QEMU_LOCK_GUARD(&hints.lock);
+    while ((hints.queue->len || hints.taken) &&
+           (left = until - qemu_clock_get_ms(QEMU_CLOCK_REALTIME)) > 0) {
+        qemu_cond_timedwait(&hints.idle, &hints.lock, left);
     }
-    /* Keeps what was taken from piling up, at a cost of O(1) a hint. */
-    if (hints.queue_head && hints.queue_head >= hints.queue->len / 2) {
-        g_array_remove_range(hints.queue, 0, hints.queue_head);
-        hints.queue_head = 0;
-    }
-    return n;
+}
+
+void pagecache_hints_wake(void)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+    qemu_cond_broadcast(&hints.queued);
+}
+
+void pagecache_hints_dropped(uint64_t pages, const char *why)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+    hints.stats.dropped += pages;
+    trace_pagecache_hint_dropped("pool", why, pages);
 }
 
 void pagecache_hints_stats(PagecacheHintStats *stats)

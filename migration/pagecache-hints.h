@@ -44,8 +44,21 @@ void pagecache_hints_stop(void);
 /* No more from this producer, in this collection.  Any thread. */
 void pagecache_hints_refuse(uint32_t producer);
 
-/* Takes up to @max queued hints.  Any thread. */
-unsigned pagecache_hints_take(PagecacheQueuedHint *hints, unsigned max);
+/*
+ * Waits until there are hints, and some milliseconds for others to join them,
+ * and takes them all: an array of PagecacheQueuedHint for g_array_unref().
+ * NULL: *@quit has turned true, whoever sets it calls pagecache_hints_wake().
+ * Any thread.
+ */
+GArray *pagecache_hints_wait(const bool *quit);
+void pagecache_hints_wake(void);
+/*
+ * Waits until all that was queued has been taken, and pagecache_hints_wait() is
+ * called again; for @ms at most.
+ */
+void pagecache_hints_wait_taken(int ms);
+/* Counts hints that were taken, and then dropped for the reason @why. */
+void pagecache_hints_dropped(uint64_t pages, const char *why);
 
 void pagecache_hints_stats(PagecacheHintStats *stats);
 

@@ -32,7 +32,10 @@
  */
 #define PAGECACHE_RP_MESSAGE    0x5047
 
-/* Registers the section; must come before ram_mig_init(). */
+/*
+ * Registers the section; must come before ram_mig_init().
+ * pagecache-section.c
+ */
 void pagecache_mig_init(void);
 void pagecache_qmp_init(void);
 
@@ -59,8 +62,6 @@ bool pagecache_may_open_return_path(MigrationState *s);
 
 /* A migration is being prepared: nothing is known of the last one any more. */
 void pagecache_src_reset(void);
-/* A guest comes in: nothing is to be told of an earlier outgoing migration. */
-void pagecache_src_forget(void);
 /*
  * The channel is connected and the return path open or not: decides whether
  * the capability is active in this migration, or why not.  BQL.
@@ -71,16 +72,17 @@ void pagecache_src_begin(MigrationState *s);
  * these bytes, and for nothing else.  False: the return path is no good.
  */
 bool pagecache_src_load_report(QEMUFile *rp, uint16_t len, Error **errp);
-/* NULL if there is nothing to tell.  BQL. */
-MigrationPagecacheInfo *pagecache_src_info(void);
 /* Bytes proven since the start: progress as far as throttling goes. */
 uint64_t pagecache_src_proven_bytes(void);
 
 /* The channel sends @page of @rb: no hint counts for it any more. */
 static inline void pagecache_src_note_sent(RAMBlock *rb, unsigned long page)
 {
-    if (unlikely(rb->pagecache_spent)) {
-        set_bit(page, rb->pagecache_spent);
+    if (unlikely(rb->pagecache_sent)) {
+        unsigned long *word = &rb->pagecache_sent[BIT_WORD(page)];
+
+        /* Other threads look at it; none but ours writes it. */
+        qatomic_set(word, *word | BIT_MASK(page));
     }
 }
 
@@ -123,15 +125,10 @@ static inline bool pagecache_dst_claim(RAMBlock *rb, uint64_t offset,
 /* The same for @n offsets */
 void pagecache_dst_claim_pages(RAMBlock *rb, const ram_addr_t *offsets,
                                uint32_t n);
-/* The section's handlers */
-int pagecache_dst_load(QEMUFile *f, void *opaque, int version_id);
-int pagecache_dst_cleanup(void *opaque);
 /* Is a guest coming in, with the capability active?  BQL. */
 bool pagecache_dst_is_loading(void);
-/* NULL if there is nothing to tell.  BQL. */
+/* What there is to tell meanwhile.  BQL. */
 MigrationPagecacheInfo *pagecache_dst_info(void);
-/* The guest goes out: nothing is to be told of how it came in.  BQL. */
-void pagecache_dst_forget(void);
 
 /* --- both: pagecache-info.c --- */
 
@@ -167,5 +164,10 @@ uint32_t ram_pagecache_take_dirty(RAMBlock *rb, unsigned long page, uint32_t n,
                                   unsigned long *taken);
 /* Sets the dirty bit again.  Migration thread. */
 void ram_pagecache_mark_dirty(RAMBlock *rb, unsigned long page);
+/*
+ * Synchronizes the dirty bitmap with the dirty log, as between two rounds.
+ * Migration thread, without the BQL and outside of RCU critical sections.
+ */
+void ram_pagecache_sync_dirty(void);
 
 #endif

@@ -8,6 +8,8 @@
 #include "monitor/monitor.h"
 #include "migration.h"
 #include "pagecache-hooks.h"
+#include "pagecache-ledger.h"
+#include "pagecache-left-out.h"
 
 /*
  * A QEMU that has received a guest and sends it on is both; what it does now
@@ -15,8 +17,17 @@
  */
 MigrationPagecacheInfo *pagecache_info(void)
 {
-    return pagecache_dst_is_loading() ? pagecache_dst_info() :
-           pagecache_src_info() ?: pagecache_dst_info();
+    MigrationPagecacheInfo *info;
+
+    if (pagecache_dst_is_loading()) {
+        return pagecache_dst_info();
+    }
+    info = pagecache_ledger_read(PAGECACHE_OUTGOING);
+    if (!info) {
+        return pagecache_ledger_read(PAGECACHE_INCOMING);
+    }
+    pagecache_left_out_info(info);
+    return info;
 }
 
 void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)

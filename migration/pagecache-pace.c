@@ -10,7 +10,6 @@
 
 /* What the usual time of a report is before the first one has come */
 #define PATIENCE_START_MS 1000
-#define PATIENCE_MIN_MS 200
 #define PATIENCE_MAX_MS 2000
 
 void pagecache_rate_add(PagecacheRate *rate, int64_t now, uint64_t bytes)
@@ -97,25 +96,26 @@ void pagecache_pace_reported(PagecachePace *pace, int64_t now, uint64_t bytes,
     }
 }
 
-void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total)
-{
-    if (!pace->channel_started || total < pace->channel_total) {
-        pace->channel_started = true;
-    } else {
-        pagecache_rate_add(&pace->channel, now, total - pace->channel_total);
-    }
-    pace->channel_total = total;
-}
-
 uint64_t pagecache_pace_window(const PagecachePace *pace)
 {
     return MAX(pace->window, PAGECACHE_WINDOW_MIN);
 }
 
-void pagecache_pace_channel_share(const PagecachePace *pace, int64_t now,
-                                  uint64_t *low, uint64_t *chunk)
+void pagecache_channel_sent(PagecacheChannel *channel, int64_t now,
+                            uint64_t total)
 {
-    uint64_t rate = pagecache_rate_get(&pace->channel, now);
+    if (!channel->started || total < channel->total) {
+        channel->started = true;
+    } else {
+        pagecache_rate_add(&channel->rate, now, total - channel->total);
+    }
+    channel->total = total;
+}
+
+void pagecache_channel_share(const PagecacheChannel *channel, int64_t now,
+                             uint64_t *low, uint64_t *chunk)
+{
+    uint64_t rate = pagecache_rate_get(&channel->rate, now);
 
     *low = MAX(PAGECACHE_CHANNEL_MIN / 2,
                rate * PAGECACHE_CHANNEL_LOW_MS / 1000);
@@ -123,19 +123,44 @@ void pagecache_pace_channel_share(const PagecachePace *pace, int64_t now,
                  rate * PAGECACHE_CHANNEL_CHUNK_MS / 1000);
 }
 
-uint64_t pagecache_pace_tail_share(const PagecachePace *pace, int64_t now,
-                                   uint64_t in_flight, uint64_t todo)
+/* What is left of the disks after @time, at their own speed */
+static double left_after(const PagecacheTail *disks, unsigned n, double time)
 {
-    double storage = pagecache_rate_get(&pace->storage, now);
-    double channel = pagecache_rate_get(&pace->channel, now);
-    double share;
+    double sum = 0;
+    unsigned i;
 
-    if (!storage || !channel) {
-        return 0;       /* nothing known: patience decides */
+    for (i = 0; i < n; i++) {
+        if (disks[i].rate) {
+            sum += MAX(0, disks[i].in_flight - disks[i].rate * time);
+        }
     }
-    /* (todo + share) / channel == (in_flight - share) / storage */
-    share = (in_flight * channel - todo * storage) / (channel + storage);
-    return MAX(share, 0);
+    return sum;
+}
+
+void pagecache_pace_tail(PagecacheTail *disks, unsigned n, uint64_t channel,
+                         uint64_t todo)
+{
+    double early = 0, late = 0, time;
+    unsigned i, step;
+
+    for (i = 0; i < n; i++) {
+        if (disks[i].rate) {
+            late = MAX(late, disks[i].in_flight / (double)disks[i].rate);
+        }
+    }
+    /* The channel sends @todo and what is left: the more, the earlier it is. */
+    for (step = 0; step < 50; step++) {
+        time = (early + late) / 2;
+        if (channel * time > todo + left_after(disks, n, time)) {
+            late = time;
+        } else {
+            early = time;
+        }
+    }
+    for (i = 0; i < n; i++) {
+        disks[i].share = !disks[i].rate || !channel ? 0 :
+                         MAX(0, disks[i].in_flight - disks[i].rate * late);
+    }
 }
 
 int64_t pagecache_pace_patience(const PagecachePace *pace)
@@ -143,15 +168,12 @@ int64_t pagecache_pace_patience(const PagecachePace *pace)
     if (!pace->report_ms) {
         return PATIENCE_START_MS;
     }
-    return MIN(MAX(PATIENCE_MIN_MS, 2 * pace->report_ms), PATIENCE_MAX_MS);
+    return MIN(MAX(PAGECACHE_PATIENCE_MIN_MS, 2 * pace->report_ms),
+               PATIENCE_MAX_MS);
 }
 
-bool pagecache_pace_is_low(const PagecachePace *pace, int64_t now,
-                           uint64_t bytes)
+bool pagecache_pace_is_low(uint64_t storage, uint64_t channel, uint64_t bytes)
 {
-    uint64_t storage = pagecache_rate_get(&pace->storage, now);
-    uint64_t channel = pagecache_rate_get(&pace->channel, now);
-
     return storage && channel &&
-           bytes < (storage + channel) * PAGECACHE_LOW_MS / 1000;
+           bytes < (storage + (double)channel) * PAGECACHE_LOW_MS / 1000;
 }

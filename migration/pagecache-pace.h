@@ -4,8 +4,8 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * The storage wire is measured by the reports that come back, the channel by
- * the bytes that QEMU counts as sent.  From the rates follow how many pages
+ * Each disk is measured by the reports that come back, the channel by the bytes
+ * that QEMU counts as sent.  From the rates follow how many pages of each disk
  * may be in flight, and how many the channel gets when it would idle.  There
  * is nothing to tune.
  *
@@ -29,11 +29,9 @@ void pagecache_rate_add(PagecacheRate *rate, int64_t now, uint64_t bytes);
 /* Bytes per second; 0: not known */
 uint64_t pagecache_rate_get(const PagecacheRate *rate, int64_t now);
 
+/* The way to one disk */
 typedef struct PagecachePace {
     PagecacheRate storage;
-    PagecacheRate channel;
-    uint64_t channel_total;     /* at the last pagecache_pace_channel() */
-    bool channel_started;
     double report_ms;           /* usual time from offer to report; 0: none */
     int64_t least_ms;           /* the shortest of all; valid with report_ms */
     int64_t quiet_since;        /* no report since, though one could come */
@@ -42,18 +40,22 @@ typedef struct PagecachePace {
     bool full;                  /* at the last turn: more was not allowed */
 } PagecachePace;
 
+typedef struct PagecacheChannel {
+    PagecacheRate rate;
+    uint64_t total;             /* at the last pagecache_channel_sent() */
+    bool started;
+} PagecacheChannel;
+
 /*
  * The migration thread comes by: @in_flight bytes are, and some of them may
- * have been @reported, of which pagecache_pace_reported() is told next.
+ * have been @reported, of which pagecache_pace_reported() is told next.  (Of
+ * this disk, as in what follows.)
  */
 void pagecache_pace_turn(PagecachePace *pace, int64_t now, uint64_t in_flight,
                          bool reported);
 /* @bytes were reported that had been offered @age ms ago. */
 void pagecache_pace_reported(PagecachePace *pace, int64_t now, uint64_t bytes,
                              int64_t age);
-/* @total bytes have gone over the channel since it exists. */
-void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total);
-
 /*
  * How much may be in flight.  The migration thread comes by every 50 to
  * 100 ms and the destination must not run dry meanwhile, so there shall be
@@ -74,6 +76,10 @@ void pagecache_pace_channel(PagecachePace *pace, int64_t now, uint64_t total);
 #define PAGECACHE_WINDOW_MIN (8 * MiB)
 uint64_t pagecache_pace_window(const PagecachePace *pace);
 
+/* @total bytes have gone over the channel since it exists. */
+void pagecache_channel_sent(PagecacheChannel *channel, int64_t now,
+                            uint64_t total);
+
 /*
  * The channel would idle with less than @low to send, and then gets @chunk.
  * Each time the scan goes round costs a sync of all multifd channels, hence
@@ -82,26 +88,34 @@ uint64_t pagecache_pace_window(const PagecachePace *pace);
 #define PAGECACHE_CHANNEL_LOW_MS 100
 #define PAGECACHE_CHANNEL_CHUNK_MS 200
 #define PAGECACHE_CHANNEL_MIN (1 * MiB)
-void pagecache_pace_channel_share(const PagecachePace *pace, int64_t now,
-                                  uint64_t *low, uint64_t *chunk);
+void pagecache_channel_share(const PagecacheChannel *channel, int64_t now,
+                             uint64_t *low, uint64_t *chunk);
 
 /*
- * The pool is empty, @in_flight bytes are on the storage wire and @todo bytes
- * on the channel: what the channel takes of the former so that both end at
- * the same time.
+ * The pool is empty.  @in_flight bytes of each disk are on their way, at @rate
+ * bytes a second, and @todo bytes are left for the channel, which sends
+ * @channel a second: what the channel takes of each so that all end at the
+ * same time.  Nothing of a disk whose rate is not known (0): there patience
+ * decides.
  */
-uint64_t pagecache_pace_tail_share(const PagecachePace *pace, int64_t now,
-                                   uint64_t in_flight, uint64_t todo);
+typedef struct PagecacheTail {
+    uint64_t in_flight;
+    uint64_t rate;
+    uint64_t share;             /* the result */
+} PagecacheTail;
 
+void pagecache_pace_tail(PagecacheTail *disks, unsigned n, uint64_t channel,
+                         uint64_t todo);
+
+#define PAGECACHE_PATIENCE_MIN_MS 200
 /* Offers older than this are late, once the channel has nothing better. */
 int64_t pagecache_pace_patience(const PagecachePace *pace);
 
 /*
- * Will both wires be done with @bytes within PAGECACHE_LOW_MS?  False as long
- * as a rate is not known.
+ * Will all be done with @bytes within PAGECACHE_LOW_MS, at @storage and
+ * @channel bytes a second?  False as long as one of these is not known (0).
  */
 #define PAGECACHE_LOW_MS 500
-bool pagecache_pace_is_low(const PagecachePace *pace, int64_t now,
-                           uint64_t bytes);
+bool pagecache_pace_is_low(uint64_t storage, uint64_t channel, uint64_t bytes);
 
 #endif

@@ -1,79 +1,218 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * skip-pagecache: the source's pool of hinted pages, and what is in flight
+ * skip-pagecache: the source's pool of hinted pages
  *
  * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Hints come in batches (pagecache-batch.h), each sorted when it is added.  A
+ * heap for each disk has its batches by the first sector of each, so that all
+ * are taken in one order; another has them by the last one.
+ *
+ * Who may do what with a page follows from two bits: it is its owner's, the
+ * thread that has added it, taken it, or landed it.  As pages share words, the
+ * bits change atomically.  The lock is for the batches and the sums.
  */
 #include "qemu/osdep.h"
+#include "qemu/atomic.h"
 #include "qemu/bitmap.h"
-#include "pagecache-flights.h"
+#include "qemu/host-utils.h"
 #include "pagecache-pool.h"
+#include "pagecache-sort.h"
 
 typedef struct PoolBlock {
     uint64_t npages;
-    unsigned long *held;        /* in the pool, taken, or in flight */
-    unsigned long *in_flight;   /* subset of held */
-    unsigned long *spent;
+    const unsigned long *dirty;
+    unsigned long *held;        /* in the pool, taken or in flight */
+    unsigned long *offered;     /* ever, and not put back */
+    unsigned long *sent;
 } PoolBlock;
+
+/* A batch in the heaps of its disk; freed with its last link */
+typedef struct Linked {
+    PagecacheBatch *batch;
+    unsigned links;
+} Linked;
+
+typedef struct HeapItem {
+    uint64_t key;               /* may be out of date: heap_top() looks */
+    Linked *linked;
+} HeapItem;
+
+typedef struct PoolDisk {
+    GArray *head;               /* of HeapItem, a heap by first sector */
+    GArray *tail;               /* the same batches, by ~(last sector) */
+    uint64_t size;
+} PoolDisk;
 
 struct PagecachePool {
     unsigned page_bits;
-    GPtrArray *blocks;          /* of PoolBlock */
-    GSequence *runs;            /* of PagecachePoolRun, by disk and sector */
-    /* Which pages of an offer are in flight, PoolBlock.in_flight says. */
-    PagecacheFlights *flights;
+    uint64_t max_bytes;
+    GPtrArray *blocks;          /* of PoolBlock; constant once in use */
+
+    GMutex lock;                /* for the rest */
+    GPtrArray *disks;           /* of PoolDisk, by number */
+    GQueue fresh;               /* of PagecacheBatch: since the last turn */
+    GQueue dead;                /* of PagecacheBatch: to be released */
+    GArray *given_up;           /* of uint32_t: producers */
     uint64_t size;
+    uint64_t bytes;
 };
 
-static PoolBlock *pool_block(const PagecachePool *pool, uint32_t block)
+/* G_GNUC_UNUSED: clang says so of what is freed and otherwise not looked at. */
+#define LOCK_GUARD(mutex) \
+    g_autoptr(GMutexLocker) G_GNUC_UNUSED locker = g_mutex_locker_new(mutex)
+
+/* --- heaps of batches; with the lock held --- */
+
+static HeapItem *heap_item(GArray *heap, guint i)
 {
-    g_assert(block < pool->blocks->len);
-    return g_ptr_array_index(pool->blocks, block);
+    return &g_array_index(heap, HeapItem, i);
 }
 
-static uint64_t pages_to_sectors(const PagecachePool *pool, uint64_t pages)
+static void heap_swap(GArray *heap, guint i, guint j)
 {
-    return pages << (pool->page_bits - 9);
+    HeapItem tmp = *heap_item(heap, i);
+
+    *heap_item(heap, i) = *heap_item(heap, j);
+    *heap_item(heap, j) = tmp;
 }
 
-static int cmp_u64(uint64_t a, uint64_t b)
+static void heap_down(GArray *heap, guint i)
 {
-    return (a > b) - (a < b);
-}
+    for (;;) {
+        guint least = i, child = 2 * i + 1;
 
-static int run_cmp(gconstpointer pa, gconstpointer pb, gpointer opaque)
-{
-    const PagecachePoolRun *a = pa, *b = pb;
-    int ret = cmp_u64(a->disk, b->disk);
-
-    if (!ret) {
-        ret = cmp_u64(a->sector, b->sector);
+        if (child < heap->len &&
+            heap_item(heap, child)->key < heap_item(heap, least)->key) {
+            least = child;
+        }
+        child++;
+        if (child < heap->len &&
+            heap_item(heap, child)->key < heap_item(heap, least)->key) {
+            least = child;
+        }
+        if (least == i) {
+            return;
+        }
+        heap_swap(heap, i, least);
+        i = least;
     }
-    if (!ret) {
-        ret = cmp_u64(a->block, b->block);
-    }
-    return ret ? ret : cmp_u64(a->page, b->page);
 }
 
-static void pool_block_free(gpointer data)
+static void heap_push(GArray *heap, uint64_t key, Linked *linked)
+{
+    HeapItem item = { .key = key, .linked = linked };
+    guint i = heap->len;
+
+    linked->links++;
+    g_array_append_val(heap, item);
+    while (i && heap_item(heap, i)->key < heap_item(heap, (i - 1) / 2)->key) {
+        heap_swap(heap, i, (i - 1) / 2);
+        i = (i - 1) / 2;
+    }
+}
+
+/* Returns the batch if that was the last link. */
+static PagecacheBatch *unlink_batch(Linked *linked)
+{
+    PagecacheBatch *batch = linked->batch;
+
+    if (--linked->links) {
+        return NULL;
+    }
+    g_free(linked);
+    return batch;
+}
+
+static uint64_t head_key(const PagecacheBatch *b)
+{
+    return pagecache_batch_head(b);
+}
+
+static uint64_t tail_key(const PagecacheBatch *b)
+{
+    return ~pagecache_batch_tail(b);
+}
+
+/* The batch that comes first, or NULL; those that are empty are forgotten. */
+static PagecacheBatch *heap_top(PagecachePool *pool, GArray *heap,
+                                uint64_t (*key_of)(const PagecacheBatch *b))
+{
+    while (heap->len) {
+        HeapItem *top = heap_item(heap, 0);
+        PagecacheBatch *b = top->linked->batch;
+        uint64_t key;
+
+        if (!pagecache_batch_pages(b)) {
+            b = unlink_batch(top->linked);
+            if (b) {
+                pool->bytes -= pagecache_batch_bytes(b);
+                pagecache_batch_free(b);
+            }
+            *top = *heap_item(heap, heap->len - 1);
+            g_array_set_size(heap, heap->len - 1);
+            heap_down(heap, 0);
+            continue;
+        }
+        key = key_of(b);
+        if (key == top->key) {
+            return b;
+        }
+        top->key = key;
+        heap_down(heap, 0);
+    }
+    return NULL;
+}
+
+/* --- life --- */
+
+static void block_free(gpointer data)
 {
     PoolBlock *b = data;
 
     g_free(b->held);
-    g_free(b->in_flight);
-    g_free(b->spent);
+    g_free(b->offered);
+    g_free(b->sent);
     g_free(b);
 }
 
-PagecachePool *pagecache_pool_new(unsigned page_bits)
+static void batch_free(gpointer data)
+{
+    pagecache_batch_free(data);
+}
+
+static void heap_free(GArray *heap)
+{
+    guint i;
+
+    for (i = 0; i < heap->len; i++) {
+        pagecache_batch_free(unlink_batch(heap_item(heap, i)->linked));
+    }
+    g_array_unref(heap);
+}
+
+static void disk_free(gpointer data)
+{
+    PoolDisk *d = data;
+
+    heap_free(d->head);
+    heap_free(d->tail);
+    g_free(d);
+}
+
+PagecachePool *pagecache_pool_new(unsigned page_bits, uint64_t max_bytes)
 {
     PagecachePool *pool = g_new0(PagecachePool, 1);
 
-    g_assert(page_bits >= 9);
+    g_assert(page_bits >= 9 && page_bits < 32);
     pool->page_bits = page_bits;
-    pool->blocks = g_ptr_array_new_with_free_func(pool_block_free);
-    pool->runs = g_sequence_new(g_free);
-    pool->flights = pagecache_flights_new(0);
+    pool->max_bytes = max_bytes;
+    pool->blocks = g_ptr_array_new_with_free_func(block_free);
+    g_mutex_init(&pool->lock);
+    pool->disks = g_ptr_array_new_with_free_func(disk_free);
+    g_queue_init(&pool->fresh);
+    g_queue_init(&pool->dead);
+    pool->given_up = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     return pool;
 }
 
@@ -82,20 +221,31 @@ void pagecache_pool_free(PagecachePool *pool)
     if (!pool) {
         return;
     }
-    g_sequence_free(pool->runs);
-    pagecache_flights_free(pool->flights);
+    g_ptr_array_unref(pool->disks);
+    g_queue_clear_full(&pool->fresh, batch_free);
+    g_queue_clear_full(&pool->dead, batch_free);
+    g_array_unref(pool->given_up);
+    g_mutex_clear(&pool->lock);
     g_ptr_array_unref(pool->blocks);
     g_free(pool);
 }
 
-uint32_t pagecache_pool_add_block(PagecachePool *pool, uint64_t npages)
+static PoolBlock *pool_block(const PagecachePool *pool, uint32_t block)
+{
+    g_assert(block < pool->blocks->len);
+    return g_ptr_array_index(pool->blocks, block);
+}
+
+uint32_t pagecache_pool_add_block(PagecachePool *pool, uint64_t npages,
+                                  const unsigned long *dirty)
 {
     PoolBlock *b = g_new0(PoolBlock, 1);
 
     b->npages = npages;
+    b->dirty = dirty;
     b->held = bitmap_new(npages);
-    b->in_flight = bitmap_new(npages);
-    b->spent = bitmap_new(npages);
+    b->offered = bitmap_new(npages);
+    b->sent = bitmap_new(npages);
     g_ptr_array_add(pool->blocks, b);
     return pool->blocks->len - 1;
 }
@@ -105,237 +255,592 @@ unsigned long *pagecache_pool_held(PagecachePool *pool, uint32_t block)
     return pool_block(pool, block)->held;
 }
 
-unsigned long *pagecache_pool_spent(PagecachePool *pool, uint32_t block)
+unsigned long *pagecache_pool_sent(PagecachePool *pool, uint32_t block)
 {
-    return pool_block(pool, block)->spent;
+    return pool_block(pool, block)->sent;
 }
 
-uint64_t pagecache_pool_size(const PagecachePool *pool)
+/* --- bits --- */
+
+/*
+ * A part of a run whose pages have their bits in one word: @mask are their
+ * bits in word @word, the first of them bit @shift.
+ */
+typedef struct Part {
+    uint64_t page;
+    uint32_t npages;
+    unsigned long word, mask;
+    unsigned shift;
+} Part;
+
+/* The part of [@page, @end) that begins with @page, which is not @end */
+static Part part_at(uint64_t page, uint64_t end)
 {
+    Part p = {
+        .page = page,
+        .word = BIT_WORD(page),
+        .shift = page % BITS_PER_LONG,
+    };
+
+    p.npages = MIN(end - page, BITS_PER_LONG - p.shift);
+    p.mask = (~0UL >> (BITS_PER_LONG - p.npages)) << p.shift;
+    return p;
+}
+
+/* The end of @run as far as it is in its block */
+static uint64_t run_end(const PoolBlock *b, const PagecachePoolRun *run)
+{
+    if (run->page >= b->npages) {
+        return run->page;
+    }
+    return run->page + MIN(run->npages, b->npages - run->page);
+}
+
+/* Sets the bits in @map of the pages with @bits; @first is that of @p. */
+static void note_bits(unsigned long *map, uint32_t first, const Part *p,
+                      unsigned long bits)
+{
+    for (; bits; bits &= bits - 1) {
+        set_bit(first + ctzl(bits) - p->shift, map);
+    }
+}
+
+static void clear_held(PoolBlock *b, const PagecachePoolRun *run)
+{
+    uint64_t page, end = run_end(b, run);
+    Part p;
+
+    for (page = run->page; page < end; page += p.npages) {
+        p = part_at(page, end);
+        qatomic_and(&b->held[p.word], ~p.mask);
+    }
+}
+
+/* --- sums; with the lock held --- */
+
+static PoolDisk *pool_disk(PagecachePool *pool, uint32_t nr)
+{
+    while (nr >= pool->disks->len) {
+        PoolDisk *d = g_new0(PoolDisk, 1);
+
+        d->head = g_array_new(FALSE, FALSE, sizeof(HeapItem));
+        d->tail = g_array_new(FALSE, FALSE, sizeof(HeapItem));
+        g_ptr_array_add(pool->disks, d);
+    }
+    return g_ptr_array_index(pool->disks, nr);
+}
+
+static bool is_given_up(const PagecachePool *pool, uint32_t producer)
+{
+    guint i;
+
+    for (i = 0; i < pool->given_up->len; i++) {
+        if (g_array_index(pool->given_up, uint32_t, i) == producer) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void count_taken(PagecachePool *pool, PoolDisk *d, uint64_t pages)
+{
+    pool->size -= pages;
+    d->size -= pages;
+}
+
+static void add_batch(PagecachePool *pool, PagecacheBatch *b)
+{
+    PoolDisk *d = pool_disk(pool, pagecache_batch_disk(b));
+
+    pool->bytes += pagecache_batch_bytes(b);
+    if (is_given_up(pool, pagecache_batch_producer(b))) {
+        g_queue_push_tail(&pool->dead, b);
+        return;
+    }
+    pool->size += pagecache_batch_pages(b);
+    d->size += pagecache_batch_pages(b);
+    g_queue_push_tail(&pool->fresh, b);
+}
+
+/* --- adding --- */
+
+typedef struct Adding {
+    PagecachePool *pool;
+    GQueue batches;             /* of PagecacheBatch */
+    PagecacheBatch *batch;      /* the last of them */
+    uint64_t room;              /* bytes, for all of them */
+    uint64_t bytes;             /* of all but the last */
+    uint64_t added;             /* pages */
+} Adding;
+
+static void adding_begin(Adding *a, PagecachePool *pool)
+{
+    *a = (Adding) { .pool = pool };
+    g_queue_init(&a->batches);
+    LOCK_GUARD(&pool->lock);
+    a->room = pool->max_bytes - MIN(pool->max_bytes, pool->bytes);
+}
+
+static bool adding_has_room(const Adding *a)
+{
+    return a->bytes + (a->batch ? pagecache_batch_bytes(a->batch) : 0) <
+           a->room;
+}
+
+static void seal(Adding *a)
+{
+    if (a->batch) {
+        pagecache_batch_seal(a->batch);
+        a->bytes += pagecache_batch_bytes(a->batch);
+    }
+}
+
+static void adding_end(Adding *a)
+{
+    PagecacheBatch *b;
+
+    seal(a);
+    LOCK_GUARD(&a->pool->lock);
+    while ((b = g_queue_pop_head(&a->batches))) {
+        add_batch(a->pool, b);
+    }
+}
+
+/* Pages that are held on its behalf */
+static void append(Adding *a, const PagecachePoolRun *run)
+{
+    while (!a->batch ||
+           pagecache_batch_disk(a->batch) != run->disk ||
+           pagecache_batch_producer(a->batch) != run->producer ||
+           !pagecache_batch_append(a->batch, run)) {
+        seal(a);
+        a->batch = pagecache_batch_new(a->pool->page_bits, run->disk,
+                                       run->producer);
+        g_queue_push_tail(&a->batches, a->batch);
+    }
+    a->added += run->npages;
+}
+
+/* The pages of @run whose bits are @bits of the part @p */
+static void append_bits(Adding *a, const PagecachePoolRun *run, const Part *p,
+                        unsigned long bits)
+{
+    while (bits) {
+        unsigned first = ctzl(bits);
+        unsigned long rest = ~(bits >> first);
+        unsigned n = rest ? MIN(ctzl(rest), BITS_PER_LONG - first)
+                          : BITS_PER_LONG;
+        PagecachePoolRun piece = *run;
+        uint64_t skip = p->page + first - p->shift - run->page;
+
+        piece.page += skip;
+        piece.sector += skip << (a->pool->page_bits - 9);
+        piece.npages = n;
+        append(a, &piece);
+        bits &= ~((~0UL >> (BITS_PER_LONG - n)) << first);
+    }
+}
+
+static void add_run(Adding *a, const PagecachePoolRun *run)
+{
+    PoolBlock *b = pool_block(a->pool, run->block);
+    uint64_t page, end = run_end(b, run);
+    Part p;
+
+    for (page = run->page; page < end; page += p.npages) {
+        unsigned long bits;
+
+        p = part_at(page, end);
+        bits = p.mask & qatomic_read(&b->dirty[p.word]) &
+               ~qatomic_read(&b->sent[p.word]) &
+               ~qatomic_read(&b->offered[p.word]);
+        if (bits) {
+            bits &= ~qatomic_fetch_or(&b->held[p.word], bits);
+        }
+        append_bits(a, run, &p, bits);
+    }
+}
+
+/* The words of a large guest's bitmaps are far away. */
+static void prefetch(const PagecachePool *pool, const PagecachePoolRun *run)
+{
+    PoolBlock *b = pool_block(pool, run->block);
+    unsigned long word = BIT_WORD(run->page);
+
+    if (run->page < b->npages) {
+        __builtin_prefetch(&b->held[word], 1);
+        __builtin_prefetch(&b->dirty[word]);
+        __builtin_prefetch(&b->sent[word]);
+        __builtin_prefetch(&b->offered[word]);
+    }
+}
+
+/* So many runs are few nanoseconds more than the memory takes. */
+#define PREFETCH_RUNS   16
+
+void pagecache_pool_add(PagecachePool *pool, const PagecachePoolRun *runs,
+                        size_t n, PagecachePoolAdded *count)
+{
+    g_autofree uint32_t *order = pagecache_sort_runs(runs, n);
+    Adding a;
+    size_t i;
+
+    *count = (PagecachePoolAdded) { 0 };
+    adding_begin(&a, pool);
+    for (i = 0; i < n; i++) {
+        const PagecachePoolRun *run = &runs[order ? order[i] : i];
+        uint64_t before = a.added;
+
+        if (i + PREFETCH_RUNS < n) {
+            prefetch(pool, &runs[order ? order[i + PREFETCH_RUNS]
+                                       : i + PREFETCH_RUNS]);
+        }
+        if (!adding_has_room(&a)) {
+            count->dropped += run->npages;
+            continue;
+        }
+        add_run(&a, run);
+        count->unfit += run->npages - (a.added - before);
+    }
+    count->added = a.added;
+    adding_end(&a);
+}
+
+static void put_back_run(Adding *a, const PagecachePoolRun *run)
+{
+    PoolBlock *b = pool_block(a->pool, run->block);
+    uint64_t page, end = run_end(b, run);
+    Part p;
+
+    for (page = run->page; page < end; page += p.npages) {
+        unsigned long held, dirty;
+
+        p = part_at(page, end);
+        held = p.mask & qatomic_read(&b->held[p.word]);
+        dirty = held & qatomic_read(&b->dirty[p.word]);
+        qatomic_and(&b->offered[p.word], ~held);
+        qatomic_and(&b->held[p.word], ~(held & ~dirty));
+        append_bits(a, run, &p, dirty);
+    }
+}
+
+uint64_t pagecache_pool_put_back(PagecachePool *pool,
+                                 const PagecachePoolRun *runs, size_t n)
+{
+    g_autofree uint32_t *order = pagecache_sort_runs(runs, n);
+    Adding a;
+    size_t i;
+
+    adding_begin(&a, pool);
+    for (i = 0; i < n; i++) {
+        put_back_run(&a, &runs[order ? order[i] : i]);
+    }
+    adding_end(&a);
+    return a.added;
+}
+
+void pagecache_pool_turn(PagecachePool *pool)
+{
+    PagecacheBatch *b;
+
+    LOCK_GUARD(&pool->lock);
+    while ((b = g_queue_pop_head(&pool->fresh))) {
+        PoolDisk *d = pool_disk(pool, pagecache_batch_disk(b));
+        Linked *linked = g_new0(Linked, 1);
+
+        linked->batch = b;
+        heap_push(d->head, head_key(b), linked);
+        heap_push(d->tail, tail_key(b), linked);
+    }
+}
+
+/* --- sums --- */
+
+uint64_t pagecache_pool_size(PagecachePool *pool)
+{
+    LOCK_GUARD(&pool->lock);
+
     return pool->size;
 }
 
-uint64_t pagecache_pool_in_flight(const PagecachePool *pool)
+uint64_t pagecache_pool_disk_size(PagecachePool *pool, uint32_t disk)
 {
-    return pagecache_flights_pages(pool->flights);
+    LOCK_GUARD(&pool->lock);
+
+    return disk < pool->disks->len ? pool_disk(pool, disk)->size : 0;
 }
 
-uint64_t pagecache_pool_add(PagecachePool *pool, const PagecachePoolRun *run,
-                            const unsigned long *dirty)
+uint64_t pagecache_pool_bytes(PagecachePool *pool)
 {
-    PoolBlock *b = pool_block(pool, run->block);
-    uint64_t end, page, first, added = 0;
+    LOCK_GUARD(&pool->lock);
 
-    if (run->page >= b->npages) {
+    return pool->bytes;
+}
+
+uint32_t pagecache_pool_disks(PagecachePool *pool)
+{
+    LOCK_GUARD(&pool->lock);
+
+    return pool->disks->len;
+}
+
+/* --- taking --- */
+
+/* Is @next the continuation of @run, and may both be one run? */
+static bool may_join(const PagecachePool *pool, const PagecachePoolRun *run,
+                     const PagecachePoolRun *next, uint32_t max_run)
+{
+    return run->npages + next->npages <= max_run &&
+           run->block == next->block && run->producer == next->producer &&
+           run->page + run->npages == next->page &&
+           run->sector + ((uint64_t)run->npages << (pool->page_bits - 9)) ==
+           next->sector;
+}
+
+uint32_t pagecache_pool_take(PagecachePool *pool, uint32_t disk,
+                             uint32_t max_pages, uint32_t max_run,
+                             GArray *runs)
+{
+    PagecachePoolRun run, *last = NULL;
+    PagecacheBatch *b;
+    PoolDisk *d;
+    uint32_t taken = 0;
+
+    LOCK_GUARD(&pool->lock);
+    if (disk >= pool->disks->len) {
         return 0;
     }
-    end = run->page + MIN(run->npages, b->npages - run->page);
-
-    /* The eligible pages of the run, as one run or several */
-    for (page = run->page; page < end; page++) {
-        PagecachePoolRun *part;
-
-        first = page;
-        while (page < end && test_bit(page, dirty) &&
-               !test_bit(page, b->held) && !test_bit(page, b->spent)) {
-            page++;
-        }
-        if (page == first) {
+    d = pool_disk(pool, disk);
+    while (taken < max_pages && (b = heap_top(pool, d->head, head_key))) {
+        pool->bytes -= pagecache_batch_bytes(b);
+        pagecache_batch_take_head(b, MIN(max_run, max_pages - taken), &run);
+        pool->bytes += pagecache_batch_bytes(b);
+        taken += run.npages;
+        if (last && may_join(pool, last, &run, max_run)) {
+            last->npages += run.npages;
             continue;
         }
-        part = g_memdup2(run, sizeof(*run));
-        part->page = first;
-        part->npages = page - first;
-        part->sector = run->sector + pages_to_sectors(pool, first - run->page);
-        g_sequence_insert_sorted(pool->runs, part, run_cmp, NULL);
-        bitmap_set(b->held, first, page - first);
-        added += page - first;
+        g_array_append_val(runs, run);
+        last = &g_array_index(runs, PagecachePoolRun, runs->len - 1);
     }
-    pool->size += added;
-    return added;
+    count_taken(pool, d, taken);
+    return taken;
 }
 
-bool pagecache_pool_take_head(PagecachePool *pool, uint32_t max_pages,
-                              PagecachePoolRun *run)
-{
-    GSequenceIter *it = g_sequence_get_begin_iter(pool->runs);
-    PagecachePoolRun *head;
-
-    if (g_sequence_iter_is_end(it) || !max_pages) {
-        return false;
-    }
-    head = g_sequence_get(it);
-    *run = *head;
-    if (head->npages <= max_pages) {
-        g_sequence_remove(it);
-    } else {
-        /* Its rest keeps its place: nothing sorts before it. */
-        run->npages = max_pages;
-        head->npages -= max_pages;
-        head->page += max_pages;
-        head->sector += pages_to_sectors(pool, max_pages);
-        /* ...unless another run starts in between */
-        g_sequence_sort_changed(it, run_cmp, NULL);
-    }
-    pool->size -= run->npages;
-    return true;
-}
-
-bool pagecache_pool_may_offer(const PagecachePool *pool)
-{
-    return !pagecache_flights_full(pool->flights);
-}
-
-uint32_t pagecache_pool_offer(PagecachePool *pool, const PagecachePoolRun *run,
-                              int64_t now)
+uint32_t pagecache_pool_check(PagecachePool *pool, const PagecachePoolRun *run,
+                              unsigned long *good)
 {
     PoolBlock *b = pool_block(pool, run->block);
-    const PagecacheFlight flight = {
-        .page = run->page, .producer = run->producer, .block = run->block,
-        .disk = run->disk, .npages = run->npages,
-    };
+    uint64_t page, end = run_end(b, run);
+    uint32_t count = 0;
+    Part p;
 
-    g_assert(run->npages && run->npages <= UINT16_MAX &&
-             run->block <= UINT16_MAX && run->disk <= UINT16_MAX);
-    bitmap_set(b->in_flight, run->page, run->npages);
-    bitmap_set(b->spent, run->page, run->npages);
-    return pagecache_flights_append(pool->flights, &flight, now);
+    for (page = run->page; page < end; page += p.npages) {
+        unsigned long bits;
+
+        p = part_at(page, end);
+        bits = p.mask & qatomic_read(&b->dirty[p.word]) &
+               ~qatomic_read(&b->sent[p.word]) &
+               ~qatomic_read(&b->offered[p.word]);
+        note_bits(good, page - run->page, &p, bits);
+        count += ctpopl(bits);
+    }
+    return count;
+}
+
+void pagecache_pool_offer(PagecachePool *pool, const PagecachePoolRun *run)
+{
+    PoolBlock *b = pool_block(pool, run->block);
+    uint64_t page, end = run_end(b, run);
+    Part p;
+
+    for (page = run->page; page < end; page += p.npages) {
+        p = part_at(page, end);
+        qatomic_or(&b->offered[p.word], p.mask);
+    }
 }
 
 void pagecache_pool_release(PagecachePool *pool, const PagecachePoolRun *run)
 {
-    PoolBlock *b = pool_block(pool, run->block);
-
-    bitmap_clear(b->held, run->page, run->npages);
+    clear_held(pool_block(pool, run->block), run);
 }
 
-uint64_t pagecache_pool_release_tail(PagecachePool *pool, uint64_t max_pages)
+uint32_t pagecache_pool_land(PagecachePool *pool, uint32_t block,
+                             uint64_t page, uint32_t n, unsigned long *which)
 {
-    uint64_t released = 0;
+    const PagecachePoolRun run = { .block = block, .page = page, .npages = n };
+    PoolBlock *b = pool_block(pool, block);
+    uint64_t end = run_end(b, &run);
+    uint32_t count = 0;
+    Part p;
 
-    while (released < max_pages && pool->size) {
-        GSequenceIter *it;
-        PagecachePoolRun *tail, part;
+    for (; page < end; page += p.npages) {
+        unsigned long bits;
 
-        it = g_sequence_iter_prev(g_sequence_get_end_iter(pool->runs));
-        tail = g_sequence_get(it);
-        part = *tail;
-        part.npages = MIN(tail->npages, max_pages - released);
-        part.page += tail->npages - part.npages;
-        tail->npages -= part.npages;
-        pagecache_pool_release(pool, &part);
-        pool->size -= part.npages;
-        released += part.npages;
-        if (!tail->npages) {
-            g_sequence_remove(it);
+        p = part_at(page, end);
+        bits = p.mask & qatomic_read(&b->held[p.word]) &
+               qatomic_read(&b->offered[p.word]);
+        if (bits) {
+            qatomic_and(&b->held[p.word], ~bits);
+            note_bits(which, page - run.page, &p, bits);
+            count += ctpopl(bits);
         }
     }
-    return released;
+    return count;
 }
 
-uint64_t pagecache_pool_release_producer(PagecachePool *pool,
-                                         uint32_t producer)
+/* --- releasing --- */
+
+/* Runs that are taken from the tail in one go, with the lock held */
+#define RELEASE_RUNS    256
+
+static unsigned take_tail(PagecachePool *pool, uint32_t disk,
+                          uint64_t max_pages, PagecachePoolRun *runs)
 {
-    GSequenceIter *it, *next;
-    uint64_t released = 0;
+    PagecacheBatch *b;
+    PoolDisk *d;
+    unsigned n = 0;
 
-    for (it = g_sequence_get_begin_iter(pool->runs);
-         !g_sequence_iter_is_end(it); it = next) {
-        PagecachePoolRun *run = g_sequence_get(it);
-
-        next = g_sequence_iter_next(it);
-        if (run->producer == producer) {
-            pagecache_pool_release(pool, run);
-            released += run->npages;
-            g_sequence_remove(it);
-        }
+    LOCK_GUARD(&pool->lock);
+    if (disk >= pool->disks->len) {
+        return 0;
     }
-    pool->size -= released;
-    return released;
-}
-
-static uint64_t flight_release(PagecachePool *pool, uint32_t number)
-{
-    const PagecacheFlight *fl = pagecache_flights_find(pool->flights, number);
-    PoolBlock *b = pool_block(pool, fl->block);
-    uint64_t page, end = fl->page + fl->npages;
-    uint16_t released = 0;
-
-    for (page = fl->page; page < end; page++) {
-        if (test_and_clear_bit(page, b->in_flight)) {
-            clear_bit(page, b->held);
-            released++;
-        }
+    d = pool_disk(pool, disk);
+    while (n < RELEASE_RUNS && max_pages &&
+           (b = heap_top(pool, d->tail, tail_key))) {
+        pool->bytes -= pagecache_batch_bytes(b);
+        pagecache_batch_take_tail(b, MIN(max_pages, PAGECACHE_BATCH_RUN_MAX),
+                                  &runs[n]);
+        pool->bytes += pagecache_batch_bytes(b);
+        max_pages -= runs[n].npages;
+        count_taken(pool, d, runs[n].npages);
+        n++;
     }
-    g_assert(released == fl->left);
-    pagecache_flights_land(pool->flights, number, released);
-    return released;
+    return n;
 }
 
-uint64_t pagecache_pool_release_old(PagecachePool *pool,
-                                    int64_t offered_before,
-                                    uint64_t max_pages)
+uint64_t pagecache_pool_release_tail(PagecachePool *pool, uint32_t disk,
+                                     uint64_t max_pages)
 {
+    PagecachePoolRun runs[RELEASE_RUNS];
     uint64_t released = 0;
-    uint32_t number;
+    unsigned i, n;
 
     while (released < max_pages &&
-           pagecache_flights_oldest(pool->flights, &number)) {
-        const PagecacheFlight *fl = pagecache_flights_find(pool->flights,
-                                                           number);
-
-        if (pagecache_flights_offered_at(pool->flights, fl) >=
-            offered_before) {
-            break;
+           (n = take_tail(pool, disk, max_pages - released, runs))) {
+        for (i = 0; i < n; i++) {
+            pagecache_pool_release(pool, &runs[i]);
+            released += runs[i].npages;
         }
-        released += flight_release(pool, number);
     }
     return released;
 }
 
-uint64_t pagecache_pool_release_newest(PagecachePool *pool, uint64_t max_pages)
+/* --- giving a producer up --- */
+
+static bool of_producer(const HeapItem *item, uint32_t producer)
+{
+    return pagecache_batch_producer(item->linked->batch) == producer;
+}
+
+/* Moves the batches of a producer from a heap to those to be released. */
+static void heap_filter(PagecachePool *pool, PoolDisk *d, GArray *heap,
+                        uint32_t producer)
+{
+    guint i, kept = 0;
+
+    for (i = 0; i < heap->len; i++) {
+        HeapItem *item = heap_item(heap, i);
+        PagecacheBatch *b;
+
+        if (!of_producer(item, producer)) {
+            *heap_item(heap, kept++) = *item;
+            continue;
+        }
+        b = unlink_batch(item->linked);
+        if (b) {
+            count_taken(pool, d, pagecache_batch_pages(b));
+            g_queue_push_tail(&pool->dead, b);
+        }
+    }
+    g_array_set_size(heap, kept);
+    for (i = kept / 2; i-- > 0;) {
+        heap_down(heap, i);
+    }
+}
+
+static void fresh_filter(PagecachePool *pool, uint32_t producer)
+{
+    GList *link, *next;
+
+    for (link = pool->fresh.head; link; link = next) {
+        PagecacheBatch *b = link->data;
+
+        next = link->next;
+        if (pagecache_batch_producer(b) == producer) {
+            count_taken(pool, pool_disk(pool, pagecache_batch_disk(b)),
+                        pagecache_batch_pages(b));
+            g_queue_unlink(&pool->fresh, link);
+            g_queue_push_tail_link(&pool->dead, link);
+        }
+    }
+}
+
+/* There are as many batches as calls of pagecache_pool_add(), or some more. */
+uint64_t pagecache_pool_give_up(PagecachePool *pool, uint32_t producer)
+{
+    uint64_t before;
+    guint i;
+
+    LOCK_GUARD(&pool->lock);
+    before = pool->size;
+    if (!is_given_up(pool, producer)) {
+        g_array_append_val(pool->given_up, producer);
+    }
+    for (i = 0; i < pool->disks->len; i++) {
+        PoolDisk *d = pool_disk(pool, i);
+
+        heap_filter(pool, d, d->head, producer);
+        heap_filter(pool, d, d->tail, producer);
+    }
+    fresh_filter(pool, producer);
+    return before - pool->size;
+}
+
+uint64_t pagecache_pool_sweep(PagecachePool *pool, uint64_t max_pages)
 {
     uint64_t released = 0;
-    uint32_t number;
+    PagecacheBatch *b;
+    PagecachePoolRun run;
 
-    while (pagecache_flights_newest(pool->flights, &number) &&
-           released + pagecache_flights_find(pool->flights, number)->left <=
-           max_pages) {
-        released += flight_release(pool, number);
+    while (released < max_pages) {
+        size_t before;
+
+        g_mutex_lock(&pool->lock);
+        b = g_queue_pop_head(&pool->dead);
+        g_mutex_unlock(&pool->lock);
+        if (!b) {
+            break;
+        }
+        before = pagecache_batch_bytes(b);
+        while (released < max_pages &&
+               pagecache_batch_take_head(b, PAGECACHE_BATCH_RUN_MAX, &run)) {
+            pagecache_pool_release(pool, &run);
+            released += run.npages;
+        }
+        g_mutex_lock(&pool->lock);
+        pool->bytes -= before;
+        if (pagecache_batch_pages(b)) {
+            pool->bytes += pagecache_batch_bytes(b);
+            g_queue_push_head(&pool->dead, g_steal_pointer(&b));
+        }
+        g_mutex_unlock(&pool->lock);
+        pagecache_batch_free(b);
     }
     return released;
 }
 
-bool pagecache_pool_report(PagecachePool *pool, uint32_t number,
-                           uint32_t first, uint32_t n, unsigned long *accepted,
-                           PagecachePoolReport *report)
-{
-    const PagecacheFlight *fl = pagecache_flights_find(pool->flights, number);
-    PoolBlock *b;
-    uint32_t i;
-
-    *report = (PagecachePoolReport) { 0 };
-    if (!fl) {
-        return true;
-    }
-    if (first > fl->npages || n > fl->npages - first) {
-        return false;
-    }
-    b = pool_block(pool, fl->block);
-    report->block = fl->block;
-    report->page = fl->page + first;
-    report->producer = fl->producer;
-    report->offered_at = pagecache_flights_offered_at(pool->flights, fl);
-    for (i = 0; i < n; i++) {
-        if (test_and_clear_bit(report->page + i, b->in_flight)) {
-            clear_bit(report->page + i, b->held);
-            set_bit(i, accepted);
-            report->accepted++;
-        }
-    }
-    pagecache_flights_land(pool->flights, number, report->accepted);
-    return true;
-}
+/* --- the channel's scan --- */
 
 unsigned long pagecache_pool_next_dirty(const unsigned long *dirty,
                                         const unsigned long *held,
@@ -348,7 +853,7 @@ unsigned long pagecache_pool_next_dirty(const unsigned long *dirty,
         return size;
     }
     for (i = BIT_WORD(start); i < nwords; i++) {
-        unsigned long word = dirty[i] & ~held[i];
+        unsigned long word = dirty[i] & ~qatomic_read(&held[i]);
 
         if (i == BIT_WORD(start)) {
             word &= BITMAP_FIRST_WORD_MASK(start);

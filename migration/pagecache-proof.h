@@ -6,7 +6,7 @@
  *
  * The order makes the proof: the caller clears the dirty log and the dirty
  * bits of the pages first, and hands them over then; the content is sampled
- * after that, in a thread of our own and outside of all locks.  A write that
+ * after that, in threads of our own and outside of all locks.  A write that
  * the sample misses is a write after the clear, which the log shows.
  */
 #ifndef MIGRATION_PAGECACHE_PROOF_H
@@ -31,15 +31,18 @@ void pagecache_proof_free(PagecacheProof *proof);
 
 /*
  * Takes ownership of @pages, an array of PagecacheProofPage whose dirty log
- * and bits were cleared.  Migration thread, as the two below.
+ * and bits were cleared.  Migration thread, as the ones below.
  */
 void pagecache_proof_submit(PagecacheProof *proof, GArray *pages);
 /*
- * The next array whose outcome is known, or NULL.  @wait: wait for it as long
+ * The next array whose outcome is known, or NULL; not in the order in which
+ * they were submitted, and not the same arrays.  @wait: wait for it as long
  * as there is any.  The caller owns it.
  */
 GArray *pagecache_proof_result(PagecacheProof *proof, bool wait);
 /* Pages submitted whose outcome was not fetched yet */
 uint64_t pagecache_proof_pending(PagecacheProof *proof);
+/* Bytes a second that are compared; 0: not known */
+uint64_t pagecache_proof_rate(PagecacheProof *proof);
 
 #endif

@@ -191,7 +191,7 @@ def faults():
 def limits():
     """What the design says of window and hints"""
     pace = read('migration/pagecache-pace.h')
-    source = read('migration/pagecache-src.c')
+    source = read('migration/pagecache-src-proof.c')
     design = words(read(DESIGN))
 
     def value(text, name):

@@ -16,37 +16,36 @@
 #define PAGE_BITS   12
 #define PAGE_SECTORS (1u << (PAGE_BITS - 9))
 #define BLOCKS      2
+#define DISKS       3
+#define PRODUCERS   3
 #define MAX_PAGES   150
 
 static const unsigned block_pages[BLOCKS] = { MAX_PAGES, 70 };
 
-enum where { NOWHERE, POOL, IN_FLIGHT };
+enum where { NOWHERE, FRESH, POOL, IN_FLIGHT, DEAD };
 
 typedef struct Page {
     enum where where;
-    bool spent;
+    bool sent, offered;
     uint32_t disk, producer;
     uint64_t sector;
-    int64_t offered_at;
-    uint32_t offer;             /* its number */
 } Page;
 
 typedef struct World {
     PagecachePool *pool;
     unsigned long *dirty[BLOCKS];
     Page pages[BLOCKS][MAX_PAGES];
-    int64_t now;
-    GArray *offers;             /* of PagecachePoolRun, by number */
+    bool given_up[PRODUCERS];
 } World;
 
-static uint64_t count(const World *w, enum where where)
+static uint64_t count(const World *w, enum where where, uint32_t disk)
 {
     uint64_t n = 0;
     unsigned b, i;
 
     for (b = 0; b < BLOCKS; b++) {
         for (i = 0; i < block_pages[b]; i++) {
-            n += w->pages[b][i].where == where;
+            n += w->pages[b][i].where == where && w->pages[b][i].disk == disk;
         }
     }
     return n;
@@ -55,30 +54,30 @@ static uint64_t count(const World *w, enum where where)
 /* Is the pool what the model says, in all that can be seen from outside? */
 static void compare(const World *w)
 {
+    uint64_t size = 0;
     unsigned b, i;
 
-    g_assert_cmpint(pagecache_pool_size(w->pool), ==, count(w, POOL));
-    g_assert_cmpint(pagecache_pool_in_flight(w->pool), ==,
-                    count(w, IN_FLIGHT));
+    for (i = 0; i < DISKS; i++) {
+        uint64_t here = count(w, POOL, i) + count(w, FRESH, i);
+
+        g_assert_cmpint(pagecache_pool_disk_size(w->pool, i), ==, here);
+        size += here;
+    }
+    g_assert_cmpint(pagecache_pool_size(w->pool), ==, size);
     for (b = 0; b < BLOCKS; b++) {
         for (i = 0; i < block_pages[b]; i++) {
             const Page *p = &w->pages[b][i];
 
             g_assert_true(test_bit(i, pagecache_pool_held(w->pool, b)) ==
                           (p->where != NOWHERE));
-            g_assert_true(test_bit(i, pagecache_pool_spent(w->pool, b)) ==
-                          p->spent);
+            g_assert_true(test_bit(i, pagecache_pool_sent(w->pool, b)) ==
+                          p->sent);
         }
     }
 }
 
-/*
- * Pages that are held no longer: they were @where, and @good says which of
- * them may go.  Returns how many.
- */
-static uint64_t settle(World *w, enum where where,
-                       bool (*good)(const Page *p, int64_t value),
-                       int64_t value)
+/* Pages that are held no longer: they were @where.  Returns how many. */
+static uint64_t settle(World *w, enum where where)
 {
     uint64_t n = 0;
     unsigned b, i;
@@ -90,7 +89,6 @@ static uint64_t settle(World *w, enum where where,
             if (p->where != NOWHERE &&
                 !test_bit(i, pagecache_pool_held(w->pool, b))) {
                 g_assert_cmpint(p->where, ==, where);
-                g_assert_true(!good || good(p, value));
                 p->where = NOWHERE;
                 n++;
             }
@@ -99,17 +97,12 @@ static uint64_t settle(World *w, enum where where,
     return n;
 }
 
-static bool offered_before(const Page *p, int64_t when)
-{
-    return p->offered_at < when;
-}
-
-static bool hinted_by(const Page *p, int64_t producer)
-{
-    return p->producer == producer;
-}
-
 /* --- the steps --- */
+
+static enum where added(const World *w, uint32_t producer)
+{
+    return w->given_up[producer] ? DEAD : FRESH;
+}
 
 static void add(World *w, FuzzInput *in)
 {
@@ -117,199 +110,177 @@ static void add(World *w, FuzzInput *in)
         .block = fuzz_u8(in) % BLOCKS,
         .page = fuzz_u8(in),
         .npages = fuzz_u8(in),
-        .disk = fuzz_u8(in) % 3,
-        .producer = fuzz_u8(in) % 3,
+        .disk = fuzz_u8(in) % DISKS,
+        .producer = fuzz_u8(in) % PRODUCERS,
         .sector = fuzz_u16(in),
     };
     uint64_t expected = 0, i;
+    PagecachePoolAdded got;
 
     for (i = 0; i < run.npages && run.page + i < block_pages[run.block];
          i++) {
         Page *p = &w->pages[run.block][run.page + i];
 
-        if (p->where == NOWHERE && !p->spent &&
+        if (p->where == NOWHERE && !p->sent && !p->offered &&
             test_bit(run.page + i, w->dirty[run.block])) {
             *p = (Page) {
-                .where = POOL, .disk = run.disk, .producer = run.producer,
+                .where = added(w, run.producer), .disk = run.disk,
+                .producer = run.producer,
                 .sector = run.sector + i * PAGE_SECTORS,
             };
             expected++;
         }
     }
-    g_assert_cmpint(pagecache_pool_add(w->pool, &run, w->dirty[run.block]),
-                    ==, expected);
+    pagecache_pool_add(w->pool, &run, 1, &got);
+    g_assert_cmpint(got.added, ==, expected);
+    g_assert_cmpint(got.unfit, ==, run.npages - expected);
+    g_assert_cmpint(got.dropped, ==, 0);
 }
 
-/* Does nothing in the pool stand before @run on the disks? */
-static void check_first(const World *w, const PagecachePoolRun *run)
+static void turn(World *w, FuzzInput *in)
 {
     unsigned b, i;
 
+    pagecache_pool_turn(w->pool);
     for (b = 0; b < BLOCKS; b++) {
         for (i = 0; i < block_pages[b]; i++) {
-            const Page *p = &w->pages[b][i];
-
-            g_assert_true(p->where != POOL || p->disk > run->disk ||
-                          (p->disk == run->disk && p->sector >= run->sector));
+            if (w->pages[b][i].where == FRESH) {
+                w->pages[b][i].where = POOL;
+            }
         }
     }
 }
 
-static void offer(World *w, FuzzInput *in)
+/* Some pages of @run are offered, some put back, some released. */
+static void dispose(World *w, const PagecachePoolRun *run, uint8_t refused,
+                    uint8_t back)
 {
-    uint32_t max = fuzz_u8(in), i;
-    uint8_t refused = fuzz_u8(in);
-    bool some = count(w, POOL) && max;
-    PagecachePoolRun run, part;
+    g_autofree unsigned long *good = bitmap_new(run->npages);
+    uint32_t i;
 
-    g_assert_true(pagecache_pool_take_head(w->pool, max, &run) == some);
-    if (!some) {
-        return;
-    }
-    g_assert_cmpint(run.npages, >, 0);
-    g_assert_cmpint(run.npages, <=, max);
-    check_first(w, &run);
-    part = run;
-    part.npages = 0;
-    for (i = 0; i <= run.npages; i++) {
-        Page *p = &w->pages[run.block][run.page + i];
-        bool good = i < run.npages && !(refused >> (i % 8) & 1);
+    pagecache_pool_check(w->pool, run, good);
+    for (i = 0; i < run->npages; i++) {
+        Page *p = &w->pages[run->block][run->page + i];
+        PagecachePoolRun one = *run;
+        bool dirty = test_bit(run->page + i, w->dirty[run->block]);
 
-        if (i < run.npages) {
-            g_assert_cmpint(p->where, ==, POOL);
-            g_assert_cmpint(p->disk, ==, run.disk);
-            g_assert_cmpint(p->sector, ==, run.sector + i * PAGE_SECTORS);
-            p->where = good ? IN_FLIGHT : NOWHERE;
-            p->spent |= good;
-            p->offered_at = w->now;
-        }
-        if (good) {
-            part.npages++;
-            continue;
-        }
-        if (part.npages) {
-            uint32_t number = pagecache_pool_offer(w->pool, &part, w->now), k;
-
-            g_assert_cmpint(number, ==, w->offers->len);
-            for (k = 0; k < part.npages; k++) {
-                w->pages[part.block][part.page + k].offer = number;
-            }
-            g_array_append_val(w->offers, part);
-        }
-        if (i < run.npages) {
-            PagecachePoolRun one = { .block = run.block, .npages = 1,
-                                     .page = run.page + i };
-
+        one.page += i;
+        one.npages = 1;
+        g_assert_cmpint(p->where, ==, POOL);
+        g_assert_cmpint(p->disk, ==, run->disk);
+        g_assert_cmpint(p->producer, ==, run->producer);
+        g_assert_cmpint(p->sector, ==, run->sector + i * PAGE_SECTORS);
+        g_assert_true(test_bit(i, good) == (dirty && !p->sent));
+        if (back >> (i % 8) & 1) {
+            one.sector = p->sector + 8;
+            g_assert_cmpint(pagecache_pool_put_back(w->pool, &one, 1), ==,
+                            dirty);
+            p->where = dirty ? added(w, p->producer) : NOWHERE;
+            p->sector = one.sector;
+        } else if (refused >> (i % 8) & 1) {
             pagecache_pool_release(w->pool, &one);
+            p->where = NOWHERE;
+        } else {
+            pagecache_pool_offer(w->pool, &one);
+            p->where = IN_FLIGHT;
+            p->offered = true;
         }
-        part.page = run.page + i + 1;
-        part.sector = run.sector + (i + 1) * PAGE_SECTORS;
-        part.npages = 0;
     }
+}
+
+static void take(World *w, FuzzInput *in)
+{
+    uint32_t max = fuzz_u8(in), disk = fuzz_u8(in) % (DISKS + 1);
+    uint32_t max_run = 1 + fuzz_u8(in) % 64, sum = 0;
+    uint8_t refused = fuzz_u8(in), back = fuzz_u8(in);
+    uint64_t there = count(w, POOL, disk);
+    g_autoptr(GArray) runs = g_array_new(FALSE, FALSE,
+                                         sizeof(PagecachePoolRun));
+    guint i;
+
+    g_assert_cmpint(pagecache_pool_take(w->pool, disk, max, max_run, runs),
+                    ==, MIN(max, there));
+    for (i = 0; i < runs->len; i++) {
+        PagecachePoolRun *run = &g_array_index(runs, PagecachePoolRun, i);
+
+        g_assert_cmpint(run->npages, >, 0);
+        g_assert_cmpint(run->npages, <=, max_run);
+        sum += run->npages;
+        dispose(w, run, refused, back);
+    }
+    g_assert_cmpint(sum, ==, MIN(max, there));
 }
 
 static void release_tail(World *w, FuzzInput *in)
 {
-    uint64_t max = fuzz_u8(in), size = count(w, POOL);
-    uint64_t n = pagecache_pool_release_tail(w->pool, max);
+    uint64_t max = fuzz_u8(in);
+    uint32_t disk = fuzz_u8(in) % (DISKS + 1);
+    uint64_t size = count(w, POOL, disk);
+    uint64_t n = pagecache_pool_release_tail(w->pool, disk, max);
 
     g_assert_cmpint(n, ==, MIN(max, size));
-    g_assert_cmpint(settle(w, POOL, NULL, 0), ==, n);
+    g_assert_cmpint(settle(w, POOL), ==, n);
+    g_assert_cmpint(count(w, POOL, disk), ==, size - n);
 }
 
-static void release_producer(World *w, FuzzInput *in)
+static void give_up(World *w, FuzzInput *in)
 {
-    uint32_t producer = fuzz_u8(in) % 4;
-    uint64_t n = pagecache_pool_release_producer(w->pool, producer);
+    uint32_t producer = fuzz_u8(in) % PRODUCERS;
+    uint64_t n = 0;
     unsigned b, i;
 
-    g_assert_cmpint(settle(w, POOL, hinted_by, producer), ==, n);
+    /* rarely, or nothing else happens for long */
+    if (fuzz_u8(in) % 8) {
+        return;
+    }
     for (b = 0; b < BLOCKS; b++) {
         for (i = 0; i < block_pages[b]; i++) {
-            g_assert_false(w->pages[b][i].where == POOL &&
-                           w->pages[b][i].producer == producer);
+            Page *p = &w->pages[b][i];
+
+            if ((p->where == POOL || p->where == FRESH) &&
+                p->producer == producer) {
+                p->where = DEAD;
+                n++;
+            }
         }
     }
+    w->given_up[producer] = true;
+    g_assert_cmpint(pagecache_pool_give_up(w->pool, producer), ==, n);
 }
 
-static void release_old(World *w, FuzzInput *in)
+static void sweep(World *w, FuzzInput *in)
 {
-    int64_t when = w->now - fuzz_u8(in) % 16;
-    uint64_t max = fuzz_u8(in);
-    uint64_t n = pagecache_pool_release_old(w->pool, when, max);
-    unsigned b, i;
-
-    g_assert_cmpint(settle(w, IN_FLIGHT, offered_before, when), ==, n);
-    for (b = 0; b < BLOCKS && n < max; b++) {
-        for (i = 0; i < block_pages[b]; i++) {
-            g_assert_false(w->pages[b][i].where == IN_FLIGHT &&
-                           w->pages[b][i].offered_at < when);
-        }
-    }
-}
-
-static void release_newest(World *w, FuzzInput *in)
-{
-    uint64_t max = fuzz_u8(in);
-    uint64_t n = pagecache_pool_release_newest(w->pool, max);
-
-    g_assert_cmpint(n, <=, max);
-    g_assert_cmpint(settle(w, IN_FLIGHT, NULL, 0), ==, n);
-}
-
-/* Is any page of that offer in flight? */
-static bool flies(const World *w, uint32_t number)
-{
-    const PagecachePoolRun *o;
+    uint64_t n = pagecache_pool_sweep(w->pool, 1 + fuzz_u8(in)), left = 0;
     unsigned i;
 
-    if (number >= w->offers->len) {
-        return false;
+    g_assert_cmpint(settle(w, DEAD), ==, n);
+    for (i = 0; i < DISKS; i++) {
+        left += count(w, DEAD, i);
     }
-    o = &g_array_index(w->offers, PagecachePoolRun, number);
-    for (i = 0; i < o->npages; i++) {
-        const Page *p = &w->pages[o->block][o->page + i];
-
-        if (p->where == IN_FLIGHT && p->offer == number) {
-            return true;
-        }
-    }
-    return false;
+    g_assert_true(n || !left);
 }
 
-static void report(World *w, FuzzInput *in)
+static void land(World *w, FuzzInput *in)
 {
-    uint32_t number = fuzz_u8(in) == 255 ? UINT32_MAX - fuzz_u8(in)
-                                         : fuzz_u8(in);
-    uint32_t first = fuzz_u8(in), n = fuzz_u8(in), i, expected = 0;
-    g_autofree unsigned long *accepted = bitmap_new(n + 1);
-    const PagecachePoolRun *o = flies(w, number) ?
-        &g_array_index(w->offers, PagecachePoolRun, number) : NULL;
-    int64_t offered_at = 0;
-    PagecachePoolReport r;
-    bool fits = !o || first + n <= o->npages;
+    uint32_t block = fuzz_u8(in) % BLOCKS;
+    uint64_t page = fuzz_u8(in) == 255 ? UINT64_MAX - fuzz_u8(in)
+                                       : fuzz_u8(in);
+    uint32_t n = fuzz_u8(in), i, expected = 0;
+    g_autofree unsigned long *which = bitmap_new(n + 1);
+    uint32_t got = pagecache_pool_land(w->pool, block, page, n, which);
 
-    g_assert_true(pagecache_pool_report(w->pool, number, first, n, accepted,
-                                        &r) == fits);
     for (i = 0; i < n; i++) {
-        Page *p = o && fits ? &w->pages[o->block][o->page + first + i] : NULL;
-        bool good = p && p->where == IN_FLIGHT;
+        bool flies = page < block_pages[block] &&
+                     i < block_pages[block] - page &&
+                     w->pages[block][page + i].where == IN_FLIGHT;
 
-        g_assert_true(test_bit(i, accepted) == good);
-        if (good) {
-            g_assert_cmpint(p->offer, ==, number);
-            p->where = NOWHERE;
-            offered_at = p->offered_at;
+        g_assert_true(test_bit(i, which) == flies);
+        if (flies) {
+            w->pages[block][page + i].where = NOWHERE;
             expected++;
         }
     }
-    g_assert_cmpint(r.accepted, ==, expected);
-    if (expected) {
-        g_assert_cmpint(r.block, ==, o->block);
-        g_assert_cmpint(r.page, ==, o->page + first);
-        g_assert_cmpint(r.producer, ==, o->producer);
-        g_assert_cmpint(r.offered_at, ==, offered_at);
-    }
+    g_assert_cmpint(got, ==, expected);
 }
 
 /* The guest writes, or the channel sends. */
@@ -322,8 +293,8 @@ static void change(World *w, FuzzInput *in)
         set_bit(page, w->dirty[block]);
     } else {
         clear_bit(page, w->dirty[block]);
-        set_bit(page, pagecache_pool_spent(w->pool, block));
-        w->pages[block][page].spent = true;
+        set_bit(page, pagecache_pool_sent(w->pool, block));
+        w->pages[block][page].sent = true;
     }
 }
 
@@ -344,14 +315,9 @@ static void next_dirty(World *w, FuzzInput *in)
                         size, start), ==, i);
 }
 
-static void wait_a_while(World *w, FuzzInput *in)
-{
-    w->now += fuzz_u8(in) % 8;
-}
-
 static void (*const steps[])(World *w, FuzzInput *in) = {
-    add, offer, release_tail, release_producer, release_old, release_newest,
-    report, change, next_dirty, wait_a_while,
+    add, take, release_tail, give_up, sweep, turn, land, change, next_dirty,
+    add,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -360,19 +326,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     g_autofree World *w = g_new0(World, 1);
     unsigned b;
 
-    w->pool = pagecache_pool_new(PAGE_BITS);
-    w->offers = g_array_new(FALSE, FALSE, sizeof(PagecachePoolRun));
+    w->pool = pagecache_pool_new(PAGE_BITS, UINT64_MAX);
     for (b = 0; b < BLOCKS; b++) {
-        pagecache_pool_add_block(w->pool, block_pages[b]);
         w->dirty[b] = bitmap_new(block_pages[b]);
         bitmap_set(w->dirty[b], 0, block_pages[b]);
+        pagecache_pool_add_block(w->pool, block_pages[b], w->dirty[b]);
     }
     while (in.size) {
         steps[fuzz_u8(&in) % G_N_ELEMENTS(steps)](w, &in);
         compare(w);
     }
     pagecache_pool_free(w->pool);
-    g_array_unref(w->offers);
     for (b = 0; b < BLOCKS; b++) {
         g_free(w->dirty[b]);
     }

@@ -122,7 +122,7 @@ class Bench(guest_map.Bench):
         self.modules = [x for x in self.has if x in tree.paths]
         self._add_tools()
         self.vm = self._start(
-            'src', ['-D', self.trace, '-trace', 'pagecache_src_pooled',
+            'src', ['-D', self.trace, '-trace', 'pagecache_src_hint',
                     '-trace', 'virtio_pagecache_*'])
         self.vm.boot()
 

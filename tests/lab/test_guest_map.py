@@ -136,7 +136,7 @@ class Bench:
         with contextlib.suppress(FileNotFoundError):
             os.remove(self.trace)
         self.vm = self._start(
-            'src', ['-D', self.trace, '-trace', 'pagecache_src_pooled',
+            'src', ['-D', self.trace, '-trace', 'pagecache_src_hint',
                     '-trace', 'virtio_pagecache_*'])
         self.vm.boot()
         self.targets = 0
@@ -258,8 +258,8 @@ class Bench:
         return 'map-time' in info.get('pagecache', {}) and info
 
     def runs(self):
-        pattern = re.compile(r'pagecache_src_pooled disk (\d+) sector (\d+), '
-                             r'(\S+) page (\d+): (\d+) hinted')
+        pattern = re.compile(r'pagecache_src_hint disk (\d+) sector (\d+), '
+                             r'(\S+) page (\d+): (\d+)')
         return [Run(int(m[1]), int(m[2]), m[3], int(m[4]), int(m[5]))
                 for m in map(pattern.search, self.traced()) if m]
 

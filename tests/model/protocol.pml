@@ -49,7 +49,7 @@ bit logged[PAGES];      /* the next sync finds it dirty; see dirty-log.pml */
 bit bmap[PAGES];        /* RAMBlock.bmap */
 bit held[PAGES];        /* PoolBlock.held */
 bit in_flight[PAGES];   /* PoolBlock.in_flight */
-bit spent[PAGES];       /* PoolBlock.spent */
+bit spent[PAGES];       /* PoolBlock.sent or .offered */
 byte writes = WRITES;   /* that the guest has left */
 bit dma_busy;           /* a device has written and not yet marked it */
 bit stopped;            /* vCPUs and devices */
@@ -169,13 +169,13 @@ end:
 
 /*
  * code: pagecache_pool_release() pagecache_pool_release_tail()
- * pagecache_pool_release_old() pagecache_pool_release_newest()
+ * release_late() release_newest()
  */
 #define release(p) held[p] = 0; in_flight[p] = 0;
 #define option_release(p) \
     :: atomic { held[p] -> release(p) }
 
-/* code: make_offer() pagecache_pool_take_head() pagecache_pool_offer() */
+/* code: choose_run() pagecache_pool_offer() make_offer() */
 inline offer(p)
 {
     if
@@ -195,7 +195,7 @@ inline offer(p)
 #define option_offer(p) \
     :: atomic { may_offer(p) -> offer(p) }
 
-/* code: take_report() pagecache_pool_report() ram_pagecache_take_dirty() */
+/* code: take_run() pagecache_pool_land() ram_pagecache_take_dirty() */
 inline take_report()
 {
     return_path?status,p,v;
@@ -361,7 +361,7 @@ active proctype migration()
     od;
 #else
     do
-    /* code: pagecache_save_iterate() turn() */
+    /* code: pagecache_src_iterate() pagecache_src_turn() */
     :: if
        option_hint(0)
        :: 1
@@ -411,7 +411,7 @@ active proctype migration()
     fi;
 #endif
 
-    /* code: pagecache_save_complete() take_proofs() */
+    /* code: pagecache_src_complete() pagecache_src_take_proofs() */
 #ifdef BUG_WAITS_FOR_REPORTS
     do
     :: any(in_flight) -> atomic { take_report() }
@@ -425,7 +425,7 @@ active proctype migration()
     od;
 #endif
     atomic {
-        /* code: dissolve() */
+        /* code: stop_holding() */
 #ifndef BUG_LAST_STAGE_PASSES_OVER
         each_page(release)
 #endif
@@ -459,7 +459,7 @@ active proctype migration()
 #ifdef CANCEL
     goto out;
 cancel:
-    /* code: pagecache_save_cleanup() migration_iteration_finish() */
+    /* code: pagecache_src_cleanup() migration_iteration_finish() */
     atomic {
         each_page(release)
         stopped = 0;

@@ -77,6 +77,12 @@ CLAIM_BUGS = {
     'COPIERS_PLAIN_LOAD': (('REVOKE',), 'ok_refill_seen'),
 }
 
+HOLD_BUGS = {
+    'NO_TURN': 'ok_never_sent',
+    'SENT_NOT_CHECKED': 'ok_never_sent',
+    'OFFERED_NOT_CHECKED': 'ok_offered_once',
+}
+
 
 def title(name):
     return name.replace(', ', '-').replace(' ', '-')
@@ -117,10 +123,17 @@ def claim():
                   ('-E',))
 
 
+def hold():
+    yield Run('hold', 'what-is-offered-was-never-sent', ())
+    for bug, finds in HOLD_BUGS.items():
+        yield Run('hold', 'BUG_' + bug, ('BUG_' + bug,), finds)
+
+
 def runs():
     yield from protocol()
     yield from dirty_log()
     yield from claim()
+    yield from hold()
 
 
 def read(path):

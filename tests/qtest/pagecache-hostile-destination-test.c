@@ -65,11 +65,11 @@ static const BadReport bad_reports[] = {
                "expected at most 65535 in all" },
     { "pages-beyond-their-offer", RP_REPORT, 28, REPORT_OK, 16, 1, 0, 65000, 1,
       .error = "malformed report: 1 pages from page 65000 of offer 0, which "
-               "has fewer" },
+               "has 16" },
     { "unavailable-beyond-their-offer", RP_REPORT, 12, REPORT_UNAVAILABLE, 0,
       1, 0, 0, 1025,
       .error = "malformed report: 1025 pages from page 0 of offer 0, which "
-               "has fewer" },
+               "has 16" },
     { "longer-than-the-path-takes", RP_REPORT, 524, REPORT_OK, 16, 1, 0, 0, 32,
       .error = "skip-pagecache: report of 524 bytes, expected at most 512" },
     { "refused-too-late", RP_REPORT, 4, REPORT_REFUSED, 0, 2,

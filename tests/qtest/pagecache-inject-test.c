@@ -69,7 +69,7 @@ typedef struct Harmless {
 } Harmless;
 
 static const Harmless harmless[] = {
-    { "slow-map", "slow-map:every=2", "", 10 },
+    { "slow-map", "slow-map:every=2", "", 1 },
     { "busy-map", "busy-map:every=8", "", 10 },
     { "shuffle-offers", "shuffle-offers", "", 1 },
     { "late-offers", "late-offers:limit=3", "", 3 },
@@ -233,10 +233,10 @@ static void test_withhold_release(void)
     PcTest *t = new_pair("withhold-release", "lose-report");
 
     scribble_some(t);
-    migrate_set_parameter_int(t->src, "downtime-limit", 0);
-    pct_incoming(t);
-    pct_migrate(t);
+    start(t);
     pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
+    migrate_set_parameter_int(t->src, "downtime-limit", 0);
+    pct_full_speed(t);
     pct_wait_fired(t->src, "withhold-release", 3);
     go_over(t);
     pct_finish(t);

@@ -399,6 +399,41 @@ static void test_hints_from_a_file(void)
     pct_free(t);
 }
 
+/* What finds no room in the pool is counted, and sent. */
+static void test_hints_without_room(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strdup_printf(
+        "%s -global migration.x-pagecache-pool-max=1", disk);
+    g_autofree char *name = pct_path(t, "hints");
+    g_autoptr(GString) text = g_string_new("");
+    int64_t dropped;
+    unsigned i;
+
+    pct_start_src(t, args);
+    pct_start_dst(t, NULL);
+    pct_on(t);
+    /* every other page, so that none continues another */
+    for (i = 0; i < CACHE_PAGES; i += 2) {
+        g_string_append_printf(text, "blk0 %" PRIu64 " %" PRIu64 " 1\n",
+                               pct_cache_addr(i), pct_cache_sector(i));
+    }
+    g_assert_true(g_file_set_contents(name, text->str, -1, NULL));
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'x-pagecache-add-hints',"
+                             " 'arguments': { 'filename': %s } }", name);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", 1);
+    pct_finish(t);
+    dropped = pct_figure(t->src, "dropped-hints");
+    g_assert_cmpint(dropped, >, CACHE_PAGES / 4);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), >, 0);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), <=,
+                    CACHE_PAGES / 2 - dropped);
+    pct_free(t);
+}
+
 static void test_hints_by_ram_block(void)
 {
     PcTest *t = pct_new_pair();
@@ -495,6 +530,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/disk/two", test_two_disks);
 
     qtest_add_func("/pagecache/hints/from-a-file", test_hints_from_a_file);
+    qtest_add_func("/pagecache/hints/without-room", test_hints_without_room);
     qtest_add_func("/pagecache/hints/by-ram-block", test_hints_by_ram_block);
     qtest_add_func("/pagecache/hints/cleared", test_hints_cleared);
 

@@ -97,6 +97,7 @@ static void reach_hinted(Run *r)
     pct_wait_figure(r->t->dst, "offered-pages", 0);
     hint(r);
     pct_wait_fired(r->t->src, "slow-map", 2);
+    pct_wait_figure(r->t->src, "hinted-pages", 1);
     assert_stage(r, 1, 0, 0, 0);
 }
 

