@@ -1,0 +1,225 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""
+A migration without a guest, so that nothing but QEMU can be slow.
+
+A VM that never ran has random pages in its RAM, which are also on its disk, in
+runs of a given length that do not continue each other.  The disk is in memory,
+and served by nbdkit.  The VM is moved to another QEMU on this host over a UNIX
+socket, with a limit or without.  Says how much went over the channel, how long
+it took, and what the turns of the migration thread cost.
+
+Prints one line for each length of the runs and limit: the median of the runs,
+with minimum and maximum.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)),
+                                '..', 'lab'))
+from lab import paths                   # noqa: E402
+from lab.paths import LabError          # noqa: E402
+from lab.qmp import QMP                 # noqa: E402
+
+PAGE = 4096
+SECTORS = PAGE // 512
+MIB = 1 << 20
+#: RAM below this is the firmware's
+LOW = 64 * MIB
+DEVICE = 'disk0'
+
+
+class Host:
+    """One QEMU with the file as its disk."""
+
+    def __init__(self, bench, name, *more):
+        self.bench = bench
+        self.folder = os.path.join(bench.folder, name)
+        os.mkdir(self.folder)
+        self.trace = os.path.join(self.folder, 'trace')
+        monitor = os.path.join(self.folder, 'qmp')
+        self.process = subprocess.Popen(
+            [bench.qemu, '-nodefaults', '-display', 'none', '-accel', 'tcg',
+             '-machine', 'pc,memory-backend=ram', '-S', '-m',
+             f'{bench.ram // MIB}M', '-object',
+             f'memory-backend-file,id=ram,size={bench.ram},share=on,'
+             f'mem-path={os.path.join(self.folder, "ram")},prealloc=on',
+             '-blockdev', 'driver=nbd,node-name=drive0,server.type=unix,'
+             f'server.path={bench.socket},read-only=on',
+             '-device', f'virtio-blk-pci,id={DEVICE},drive=drive0',
+             '-qmp', f'unix:{monitor},server=on,wait=off',
+             '-trace', f'pagecache_src_turn,file={self.trace}', *more],
+            stdin=subprocess.DEVNULL)
+        try:
+            self.qmp = QMP(monitor, explain=self._explain)
+            self.qmp.cmd('migrate-set-capabilities', capabilities=[
+                {'capability': 'skip-pagecache', 'state': True},
+                {'capability': 'events', 'state': True}])
+        except BaseException:
+            self.close()
+            raise
+
+    def _explain(self):
+        status = self.process.poll()
+        return '' if status is None else f'(QEMU ended with status {status})'
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+    def turns(self):
+        """CPU seconds of each turn of the migration thread"""
+        with open(self.trace, encoding='ascii', errors='replace') as file:
+            return [int(m) / 1e6 for m in re.findall(r'turn took (\d+) us',
+                                                     file.read())]
+
+
+class Bench:
+    """What is the same for all migrations."""
+
+    def __init__(self, folder, qemu, ram):
+        self.folder = folder
+        self.qemu = qemu
+        self.ram = ram
+        self.disk = os.path.join(folder, 'disk')
+        self.pages = (ram - LOW) // PAGE // 64 * 64
+        with open(self.disk, 'wb') as file:
+            for _ in range(self.pages // 64):
+                file.write(os.urandom(64 * PAGE))
+        # the reader does not read a file through the host's page cache
+        self.socket = os.path.join(folder, 'nbd')
+        self.server = subprocess.Popen(
+            [paths.need_tool('nbdkit', 'nbdkit'), '-f', '-r', '-U',
+             self.socket, 'file', self.disk])
+        while not os.path.exists(self.socket):
+            if self.server.poll() is not None:
+                raise LabError('nbdkit ended at once')
+            time.sleep(0.02)
+
+    def close(self):
+        self.server.kill()
+        self.server.wait()
+
+    def places(self, run):
+        """Where each run of pages of the disk is in RAM"""
+        order = list(range(self.pages // run))
+        random.Random(1).shuffle(order)
+        return order
+
+    def fill(self, host, run):
+        """RAM of the VM; returns the file of its hints."""
+        hints = os.path.join(host.folder, 'hints')
+        size = run * PAGE
+        with open(self.disk, 'rb') as disk, \
+                open(os.path.join(host.folder, 'ram'), 'r+b') as ram, \
+                open(hints, 'w', encoding='ascii') as text:
+            for i, place in enumerate(self.places(run)):
+                address = LOW + place * size
+                ram.seek(address)
+                ram.write(disk.read(size))
+                text.write(f'{DEVICE} {address} {i * run * SECTORS} {run}\n')
+        return hints
+
+    def migrate(self, run, gbit):
+        """(seconds, bytes on the channel, bytes refilled, turns)"""
+        channel = 'unix:' + os.path.join(self.folder, 'channel')
+        source = Host(self, 'source')
+        try:
+            hints = self.fill(source, run)
+            source.qmp.cmd('x-pagecache-add-hints', 120, filename=hints)
+            destination = Host(self, 'destination', '-incoming', channel)
+            try:
+                source.qmp.cmd('migrate-set-parameters', max_bandwidth=int(
+                    gbit * 1e9 / 8) if gbit else 0)
+                source.qmp.cmd('migrate', uri=channel)
+                source.qmp.wait_event('MIGRATION', 300, lambda data:
+                                      data['status'] in ('completed',
+                                                         'failed'))
+                info = source.qmp.cmd('query-migrate')
+                if info['status'] != 'completed':
+                    raise LabError('the migration failed: '
+                                   + info.get('error-desc', '?'))
+                time.sleep(0.1)
+                return (info['total-time'] / 1000,
+                        info['ram']['transferred'],
+                        info['pagecache']['refill-bytes'], source.turns())
+            finally:
+                destination.close()
+        finally:
+            source.close()
+
+
+def spread(values, scale=1.0, digits=2):
+    text = [f'{f(values) / scale:.{digits}f}'
+            for f in (statistics.median, min, max)]
+    return f'{text[0]} ({text[1]} to {text[2]})'
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def measure(bench, args):
+    """All that was asked for, a line each"""
+    for gbit in args.gbit or (10, 0):
+        found = {run: [] for run in args.run or (1, 3, 64)}
+        for _ in range(args.runs):      # in turn: the machine may drift
+            for run, results in found.items():
+                results.append(bench.migrate(run, gbit))
+        for run, results in found.items():
+            seconds, sent, refilled, turns = zip(*results)
+            turns = [t for each in turns for t in each] or [0]
+            print(f'runs of {run:2}, '
+                  f'{f"{gbit:g} Gbit/s" if gbit else "no limit"}: '
+                  f'{spread(seconds)} s, channel {spread(sent, MIB, 0)} '
+                  f'MiB, refilled {spread(refilled, MIB, 0)} MiB of '
+                  f'{bench.pages * PAGE // MIB}, turns p99.9 '
+                  f'{percentile(turns, 0.999) * 1000:.2f} ms, median '
+                  f'{statistics.median(turns) * 1000:.2f} ms',
+                  flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split('\n\n', maxsplit=1)[0].strip(),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('--run', type=int, action='append', metavar='PAGES',
+                        help='pages a run (again for more; default: 1, 3, 64)')
+    parser.add_argument('--gbit', type=float, action='append',
+                        help='limit of the channel, 0: none (again for more; '
+                        'default: 10, 0)')
+    parser.add_argument('--runs', type=int, default=3,
+                        help='so many of each')
+    parser.add_argument('--ram', type=int, default=1536, help='MiB')
+    parser.add_argument('--qemu', default=paths.QEMU, help='the QEMU to use')
+    args = parser.parse_args()
+    for run in args.run or ():
+        if not 1 <= run <= 1024:
+            parser.error(f'--run {run}: expected from 1 to 1024 pages')
+    if args.ram < 256:
+        parser.error(f'--ram {args.ram}: expected 256 MiB or more')
+    with tempfile.TemporaryDirectory(dir='/dev/shm') as folder:
+        bench = Bench(folder, args.qemu, args.ram * MIB)
+        try:
+            measure(bench, args)
+        finally:
+            bench.close()
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except LabError as error:
+        sys.exit(f'stream_bench: {error}')
