@@ -10,6 +10,7 @@
 #include "qemu/lockable.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
+#include "qemu/timer.h"
 #include "exec/ramblock.h"
 #include "pagecache-offers.h"
 
@@ -35,6 +36,8 @@ struct PagecacheOffers {
 
     QemuMutex lock;         /* for the rest */
     QemuCond work;
+    QemuCond done;          /* busy is false */
+    bool busy;              /* there may be something to do */
     bool quit;
     bool sweep;             /* a producer was given up */
     GPtrArray *disks;       /* of OffersDisk */
@@ -281,11 +284,20 @@ static void *offers_thread(void *opaque)
             do_offer(o, disk, chosen);
             continue;
         }
+        o->busy = false;
+        qemu_cond_broadcast(&o->done);
         qemu_cond_wait(&o->work, &o->lock);
     }
     qemu_mutex_unlock(&o->lock);
     rcu_unregister_thread();
     return NULL;
+}
+
+/* With the lock */
+static void wake(PagecacheOffers *o)
+{
+    o->busy = true;
+    qemu_cond_signal(&o->work);
 }
 
 /* --- for the migration thread --- */
@@ -301,6 +313,7 @@ PagecacheOffers *pagecache_offers_new(PagecachePool *pool,
     o->page_bits = page_bits;
     qemu_mutex_init(&o->lock);
     qemu_cond_init(&o->work);
+    qemu_cond_init(&o->done);
     o->disks = g_ptr_array_new_with_free_func(disk_free);
     qemu_thread_create(&o->thread, "mig/pc-offers", offers_thread, o,
                        QEMU_THREAD_JOINABLE);
@@ -323,6 +336,7 @@ void pagecache_offers_free(PagecacheOffers *o)
     qemu_thread_join(&o->thread);
     g_ptr_array_unref(o->disks);
     qemu_cond_destroy(&o->work);
+    qemu_cond_destroy(&o->done);
     qemu_mutex_destroy(&o->lock);
     g_free(o);
 }
@@ -335,7 +349,18 @@ void pagecache_offers_stock(PagecacheOffers *o, uint32_t disk, uint64_t pages)
     d = get_disk(o, disk);
     d->stock = pages;
     d->dry = false;
-    qemu_cond_signal(&o->work);
+    wake(o);
+}
+
+void pagecache_offers_settle(PagecacheOffers *o, int ms)
+{
+    int64_t until = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ms, left;
+
+    QEMU_LOCK_GUARD(&o->lock);
+    while (o->busy &&
+           (left = until - qemu_clock_get_ms(QEMU_CLOCK_REALTIME)) > 0) {
+        qemu_cond_timedwait(&o->done, &o->lock, left);
+    }
 }
 
 uint64_t pagecache_offers_collect(PagecacheOffers *o, uint32_t disk,
@@ -374,7 +399,7 @@ void pagecache_offers_release(PagecacheOffers *o, uint32_t disk,
     QEMU_LOCK_GUARD(&o->lock);
     get_disk(o, disk)->release += pages;
     o->releasing += pages;
-    qemu_cond_signal(&o->work);
+    wake(o);
 }
 
 void pagecache_offers_give_up(PagecacheOffers *o, uint32_t producer)
@@ -382,7 +407,7 @@ void pagecache_offers_give_up(PagecacheOffers *o, uint32_t producer)
     pagecache_pool_give_up(o->pool, producer);
     QEMU_LOCK_GUARD(&o->lock);
     o->sweep = true;
-    qemu_cond_signal(&o->work);
+    wake(o);
 }
 
 uint64_t pagecache_offers_ready(PagecacheOffers *o)

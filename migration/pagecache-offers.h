@@ -44,6 +44,8 @@ void pagecache_offers_free(PagecacheOffers *offers);
 /* @pages of @disk shall be ready.  Any thread. */
 void pagecache_offers_stock(PagecacheOffers *offers, uint32_t disk,
                             uint64_t pages);
+/* Waits until there is nothing to do, for @ms at most.  Any thread. */
+void pagecache_offers_settle(PagecacheOffers *offers, int ms);
 /*
  * Appends up to @max_pages that are ready to @runs (of PagecachePoolRun), which
  * gets no longer than @max_runs: from now on they are in flight.  Returns how

@@ -117,6 +117,8 @@ uint32_t pagecache_src_release_flight(PagecacheSrc *src, uint32_t number);
 
 /* --- pagecache-src-turn.c --- */
 
+/* Before the first turn: has offers made of hints that have come already. */
+void pagecache_src_first_turn(PagecacheSrc *src);
 /* One turn.  Appends offers (of PagecacheWireOffer). */
 bool pagecache_src_turn(PagecacheSrc *src, GArray *offers, Error **errp);
 /* Is there anything left to be done? */

@@ -29,6 +29,9 @@
 /* What a turn spends on pages in flight that the channel shall send */
 #define RELEASE_US          500
 #define WAIT_MS             5           /* when there is nothing else to do */
+/* So long is the first page held back for hints, and for offers, at most. */
+#define FIRST_HINTS_MS      50
+#define FIRST_OFFERS_MS     20
 #define SYNC_INTERVAL_MS    100
 
 #define now_ms              pagecache_src_now
@@ -451,6 +454,20 @@ static int64_t cpu_us(void)
 #else
     return get_clock() / 1000;
 #endif
+}
+
+/* What has come already need not be sent, and storage may begin to read. */
+void pagecache_src_first_turn(PagecacheSrc *src)
+{
+    guint i;
+
+    pagecache_hints_wait_taken(FIRST_HINTS_MS);
+    pagecache_pool_turn(src->pool);
+    for (i = 0; i < pagecache_pool_disks(src->pool); i++) {
+        pagecache_offers_stock(src->offers, i,
+                               to_pages(src, PAGECACHE_WINDOW_MIN));
+    }
+    pagecache_offers_settle(src->offers, FIRST_OFFERS_MS);
 }
 
 bool pagecache_src_turn(PagecacheSrc *src, GArray *offers, Error **errp)

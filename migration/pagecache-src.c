@@ -41,8 +41,6 @@
 #include "trace.h"
 
 #define ANSWER_POLL_MS      10
-/* Hints that have come before the first page is sent are waited for so long. */
-#define FIRST_HINTS_MS      50
 /* What the pool may take of the host's memory, by default */
 #define POOL_SHARE          256         /* a part of the guest's RAM */
 
@@ -268,9 +266,8 @@ static void begin_turns(void)
     src->proof = pagecache_proof_new(&src->digest);
     src->offers = pagecache_offers_new(src->pool, src->blocks, src->page_bits);
     src->intake = pagecache_intake_new(src->pool, src->numbers);
-    /* What has come already need not be sent. */
-    pagecache_hints_wait_taken(FIRST_HINTS_MS);
     pagecache_fault_forget();
+    pagecache_src_first_turn(src);
     src->running = true;
 }
 

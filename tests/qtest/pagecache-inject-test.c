@@ -413,8 +413,8 @@ static void test_delay_copy(const void *multifd)
     migrate_set_capability(t->src, "multifd", multifd);
     migrate_set_capability(t->dst, "multifd", multifd);
     pct_scribble(t, CACHE_START, CACHE_PAGES);
-    pct_incoming(t);
-    pct_migrate(t);
+    start(t);
+    pct_wait_fired(t->dst, "delay-copy", 1);
     pct_finish(t);
     pct_check_figures(t);
     g_assert_cmpint(pct_fired(t->dst, "delay-copy"), >, 0);
