@@ -110,12 +110,6 @@ void pagecache_inbox_wait(PagecacheInbox *in, int ms)
     }
 }
 
-bool pagecache_inbox_is_empty(PagecacheInbox *in)
-{
-    QEMU_LOCK_GUARD(&in->lock);
-    return g_queue_is_empty(&in->messages);
-}
-
 GBytes *pagecache_inbox_take(PagecacheInbox *in)
 {
     g_autofree Message *m = NULL;

@@ -33,7 +33,6 @@ void pagecache_inbox_limit(PagecacheInbox *in, uint64_t pages);
 bool pagecache_inbox_wait_accepted(PagecacheInbox *in, int ms);
 /* Waits until there is a message, or for @ms. */
 void pagecache_inbox_wait(PagecacheInbox *in, int ms);
-bool pagecache_inbox_is_empty(PagecacheInbox *in);
 /* The oldest message, or NULL */
 GBytes *pagecache_inbox_take(PagecacheInbox *in);
 /* How many messages were refused since this was last asked */

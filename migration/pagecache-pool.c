@@ -305,15 +305,12 @@ static void note_bits(unsigned long *map, uint32_t first, const Part *p,
     }
 }
 
-static void clear_held(PoolBlock *b, const PagecachePoolRun *run)
+/* The bits of @p's pages that are dirty, and neither sent nor offered */
+static unsigned long fit_bits(const PoolBlock *b, const Part *p)
 {
-    uint64_t page, end = run_end(b, run);
-    Part p;
-
-    for (page = run->page; page < end; page += p.npages) {
-        p = part_at(page, end);
-        qatomic_and(&b->held[p.word], ~p.mask);
-    }
+    return p->mask & qatomic_read(&b->dirty[p->word]) &
+           ~qatomic_read(&b->sent[p->word]) &
+           ~qatomic_read(&b->offered[p->word]);
 }
 
 /* --- sums; with the lock held --- */
@@ -451,9 +448,7 @@ static void add_run(Adding *a, const PagecachePoolRun *run)
         unsigned long bits;
 
         p = part_at(page, end);
-        bits = p.mask & qatomic_read(&b->dirty[p.word]) &
-               ~qatomic_read(&b->sent[p.word]) &
-               ~qatomic_read(&b->offered[p.word]);
+        bits = fit_bits(b, &p);
         if (bits) {
             bits &= ~qatomic_fetch_or(&b->held[p.word], bits);
         }
@@ -639,9 +634,7 @@ uint32_t pagecache_pool_check(PagecachePool *pool, const PagecachePoolRun *run,
         unsigned long bits;
 
         p = part_at(page, end);
-        bits = p.mask & qatomic_read(&b->dirty[p.word]) &
-               ~qatomic_read(&b->sent[p.word]) &
-               ~qatomic_read(&b->offered[p.word]);
+        bits = fit_bits(b, &p);
         note_bits(good, page - run->page, &p, bits);
         count += ctpopl(bits);
     }
@@ -662,7 +655,14 @@ void pagecache_pool_offer(PagecachePool *pool, const PagecachePoolRun *run)
 
 void pagecache_pool_release(PagecachePool *pool, const PagecachePoolRun *run)
 {
-    clear_held(pool_block(pool, run->block), run);
+    PoolBlock *b = pool_block(pool, run->block);
+    uint64_t page, end = run_end(b, run);
+    Part p;
+
+    for (page = run->page; page < end; page += p.npages) {
+        p = part_at(page, end);
+        qatomic_and(&b->held[p.word], ~p.mask);
+    }
 }
 
 uint32_t pagecache_pool_land(PagecachePool *pool, uint32_t block,

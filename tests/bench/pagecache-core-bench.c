@@ -113,7 +113,7 @@ static void empty(PagecachePool *pool, uint64_t pages, Result *r)
     r->release = (now_ns() - start) / gone;
     for (;;) {
         double then = now_ns();
-        uint32_t n, first;
+        uint32_t n, first = 0;
         guint i;
 
         g_array_set_size(runs, 0);
@@ -124,7 +124,6 @@ static void empty(PagecachePool *pool, uint64_t pages, Result *r)
         }
         taken += n;
         then = now_ns();
-        pagecache_flights_newest(flights, &first);
         for (i = 0; i < runs->len; i++) {
             const PagecachePoolRun *run = &g_array_index(runs,
                                                          PagecachePoolRun, i);
