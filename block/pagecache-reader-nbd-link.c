@@ -203,8 +203,13 @@ static bool session_create(NbdSession *s, char **why)
     return false;
 }
 
-/* Looks the name up before it returns */
-static bool start_connecting(NbdSession *s, char **why)
+/*
+ * Looks the name up before it returns.  libnbd goes on to negotiate in the same
+ * call when the server is quick, and has closed the socket when that fails; its
+ * words are all that tells a server that says no from one that isn't there.  (A
+ * socket of our own would tell, too, but then TLS does not verify the name.)
+ */
+static bool start_connecting(NbdSession *s, bool *refused, char **why)
 {
     const PagecacheReaderSpec *spec = s->engine->spec;
     int ret;
@@ -219,7 +224,10 @@ static bool start_connecting(NbdSession *s, char **why)
     }
     pagecache_reader_fds_opened(1);
     if (ret < 0) {
-        *why = g_strdup_printf("connect: %s", pcr_nbd_error());
+        /* "handshake: ...", "gnutls_handshake: ..." */
+        *refused = strstr(pcr_nbd_error(), "handshake: ");
+        *why = g_strdup_printf("%s: %s", *refused ? "negotiation" : "connect",
+                               pcr_nbd_error());
     }
     return ret == 0;
 }
@@ -283,7 +291,7 @@ bool pcr_nbd_connect(NbdSession *s, bool *refused, char **why)
         *refused = true;
         return false;
     }
-    if (!start_connecting(s, why) ||
+    if (!start_connecting(s, refused, why) ||
         !wait_ready(s, until_us, refused, why)) {
         return false;
     }
