@@ -86,9 +86,13 @@ def stop(process):
             continue
 
 
-def run_command(command, log, timeout):
-    """Runs one command of a suite.  Returns its Counts."""
+def run_command(command, log, timeout, times):
+    """Runs one command of a suite.  Returns its Counts.
+
+    Adds (seconds, what) to times for each result.
+    """
     counts = Counts()
+    last = time.monotonic()
     name = os.path.relpath(command, TOP)
     planned = None
     seen = 0
@@ -132,6 +136,9 @@ def run_command(command, log, timeout):
             if not match:
                 continue
             seen += 1
+            now = time.monotonic()
+            times.append((now - last, f'{name}: {line}'))
+            last = now
             bad, _number, title, directive, reason = match.groups()
             if directive and directive.upper() == 'SKIP':
                 counts.skipped += 1
@@ -164,6 +171,7 @@ def run_command(command, log, timeout):
 
 def run_suite(suite):
     counts = Counts()
+    times = []
     path = os.path.join(LOGS, suite.name + '.log')
     start = time.monotonic()
     with open(path, 'w', encoding='utf-8') as log:
@@ -173,7 +181,12 @@ def run_suite(suite):
                 counts.failed += 1
                 say(f'not ok {suite.name}: there is no {pattern}')
             for command in commands:
-                counts.add(run_command(command, log, suite.timeout))
+                counts.add(run_command(command, log, suite.timeout,
+                                       times))
+    with open(os.path.join(LOGS, suite.name + '.times'), 'w',
+              encoding='utf-8') as out:
+        for seconds, what in sorted(times, reverse=True):
+            out.write(f'{seconds:7.1f}  {what}\n')
     return counts, time.monotonic() - start
 
 
