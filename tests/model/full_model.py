@@ -10,9 +10,11 @@ Prints TAP.
 from model_lib import Run, outcomes, report
 
 RUNS = (
-    Run('protocol', 'two-pages', ('PAGES=2', 'WRITES=1')),
+    Run('protocol', 'two-pages', ('PAGES=2', 'WRITES=1', 'CONTENTS=2')),
     Run('protocol', 'multifd-five-writes',
         ('MULTIFD', 'ZERO_IN_PACKET', 'WRITES=5')),
+    Run('protocol', 'switchover-happens-two-writes',
+        ('ORDERED', 'MULTIFD', 'ZERO_IN_PACKET'), pan=('-a', '-f')),
 )
 
 if __name__ == '__main__':

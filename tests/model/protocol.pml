@@ -11,7 +11,7 @@
  * -DMULTIFD            two multifd channels besides the main one
  * -DZERO_ON_MAIN       zero pages are found by the migration thread,
  * -DZERO_IN_PACKET     by the multifd threads; neither: they are ordinary
- * -DPAGES=n            1 or 2
+ * -DPAGES=n            1 or 2; with 2 some disks have no reader
  * -DCONTENTS=n         2 or 3: a page holds 0 (a zero page), 1 and 2
  * -DWRITES=n           by the guest
  * -DFREE_HINTS         the guest may also hint at free pages
@@ -20,7 +20,8 @@
  *                      order, for liveness; else it takes any, at any time
  * -DBUG_...            a seeded bug
  *
- * A digest is the content itself: no collisions.
+ * A digest is the content itself: no collisions.  The wire format's features
+ * are not here, as there are none yet.
  */
 
 #ifndef PAGES
@@ -32,8 +33,15 @@
 #ifndef WRITES
 #define WRITES 2
 #endif
+/* of offers: a page is offered once */
+#ifndef BUG_OFFERED_TWICE
+#define NUMBERS PAGES
+#else
+#define NUMBERS (2 * PAGES)
+#endif
 
-mtype = { START, OFFER, PAGE, ZERO, FLUSH, SYNC, END, EOF, OK, UNAVAILABLE };
+mtype = { START, OFFER, PAGE, ZERO, FLUSH, SYNC, END, EOF,
+          ACCEPTED, REFUSED, OK, UNAVAILABLE };
 
 /* PAGECACHE_CLAIM_* */
 #define NONE        0
@@ -47,23 +55,31 @@ mtype = { START, OFFER, PAGE, ZERO, FLUSH, SYNC, END, EOF, OK, UNAVAILABLE };
 byte src[PAGES];        /* guest RAM */
 bit logged[PAGES];      /* the next sync finds it dirty; see dirty-log.pml */
 bit bmap[PAGES];        /* RAMBlock.bmap */
+bit holding;            /* RAMBlock.pagecache_held is there */
 bit held[PAGES];        /* PoolBlock.held */
-bit in_flight[PAGES];   /* PoolBlock.in_flight */
-bit spent[PAGES];       /* PoolBlock.sent or .offered */
+bit offered[PAGES];     /* PoolBlock.offered */
+bit sent[PAGES];        /* PoolBlock.sent */
+bit ready[PAGES];       /* OffersDisk.runs: chosen, but in no frame yet */
+byte flight[NUMBERS];   /* PagecacheFlight.page, by number of the offer */
+byte numbers;           /* PagecacheFlights.next */
+byte pending;           /* PagecacheProof.pending */
 byte writes = WRITES;   /* that the guest has left */
 bit dma_busy;           /* a device has written and not yet marked it */
 bit stopped;            /* vCPUs and devices */
-bit answered;           /* to START */
 bit last_stage;
 #ifdef FREE_HINTS
 bit freed[PAGES];       /* the guest does not need the content */
 #endif
 
 chan main_wire = [4] of { mtype, byte, byte };
-chan return_path = [PAGES + 1] of { mtype, byte, byte };
+/*
+ * The return path, with the inbox at its end: status, number of the offer,
+ * digest; does another run follow in the same message?
+ */
+chan return_path = [NUMBERS + 1] of { mtype, byte, byte, bit };
 /* PagecacheProof.todo and .done */
-chan todo = [PAGES + 1] of { byte, byte };
-chan compared = [PAGES + 1] of { byte, bit };
+chan todo = [NUMBERS] of { byte, byte };
+chan compared = [NUMBERS] of { byte, bit };
 #ifdef MULTIFD
 chan job[2] = [1] of { byte };
 chan wire[2] = [2] of { mtype, byte, byte };
@@ -81,21 +97,27 @@ bit received[PAGES];    /* RAMBlock.receivedmap */
 bit revoked;
 byte copiers;
 bit finished;           /* the guest runs here */
-chan queue = [PAGES + 1] of { byte };   /* of the reader */
+byte next_offer;        /* PagecacheDst.next_offer */
+bit accepted;           /* ACCEPTED waits to be sent */
+chan queue = [NUMBERS] of { byte, byte };       /* of the reader */
+/* PagecacheDst.open_ok, .open_unavailable: runs of the next message */
+chan open_ok = [NUMBERS] of { byte, byte };
+chan open_unavailable = [NUMBERS] of { byte };
 
 /* --- what is asserted, by name --- */
 
 bit ok_pages_equal = 1;         /* when the guest starts at the destination */
 bit ok_no_late_refill = 1;      /* after that */
-bit ok_source_complete = 1;     /* after a cancel */
 
 #if PAGES > 1
 #define any(what)       (what[0] || what[1])
 #define any_to_send     (in_scan(0) || in_scan(1))
+#define any_in_flight   (in_flight(0) || in_flight(1))
 #define each_page(option) option(0) option(1)
 #else
 #define any(what)       (what[0])
 #define any_to_send     in_scan(0)
+#define any_in_flight   in_flight(0)
 #define each_page(option) option(0)
 #endif
 #ifdef FREE_HINTS
@@ -160,75 +182,170 @@ end:
     od
 }
 
-/* --- source: the migration thread --- */
+/* --- source: mig/pc-hints and mig/pc-offers; see hold.pml, too --- */
+
+/* code: pagecache_pool_land() pagecache_pool_release() */
+#ifndef BUG_OFFERED_TWICE
+#define let_go(p) held[p] = 0;
+#else
+#define let_go(p) held[p] = 0; offered[p] = 0;
+#endif
 
 /* code: pagecache_pool_add() */
-#define may_pool(p) (bmap[p] && !held[p] && !spent[p])
+#define may_pool(p) \
+    (holding && bmap[p] && !held[p] && !offered[p] && !sent[p])
+#ifndef ORDERED
 #define option_hint(p) \
     :: atomic { may_pool(p) -> held[p] = 1 }
+#else
+byte hints = PAGES;     /* There are only so many. */
+#define option_hint(p) \
+    :: atomic { hints && may_pool(p) -> hints--; held[p] = 1 }
+#endif
 
-/*
- * code: pagecache_pool_release() pagecache_pool_release_tail()
- * release_late() release_newest()
- */
-#define release(p) held[p] = 0; in_flight[p] = 0;
-#define option_release(p) \
-    :: atomic { held[p] -> release(p) }
+/* code: choose_run() pagecache_pool_check() pagecache_pool_offer() */
+#define may_choose(p) (holding && held[p] && !offered[p])
+#define option_choose(p) \
+    :: atomic { \
+           may_choose(p) -> \
+           if \
+           :: !bmap[p] || src[p] == 0 -> let_go(p) \
+           :: else -> offered[p] = 1; ready[p] = 1 \
+           fi \
+       }
 
-/* code: choose_run() pagecache_pool_offer() make_offer() */
+/* code: pagecache_pool_release_tail() release_ready() */
+#define option_release_tail(p) \
+    :: atomic { may_choose(p) -> let_go(p) }
+#define option_release_ready(p) \
+    :: atomic { holding && ready[p] -> ready[p] = 0; let_go(p) }
+
+active proctype pool()
+{
+end:
+    do
+    each_page(option_hint)
+    each_page(option_choose)
+#ifndef ORDERED
+    each_page(option_release_tail)
+    each_page(option_release_ready)
+#endif
+    od
+}
+
+/* --- source: the migration thread --- */
+
+/* code: pagecache_offers_collect() make_offer() pagecache_flights_append() */
 inline offer(p)
 {
-    if
-    :: !bmap[p] || src[p] == 0 -> release(p)
-    :: else ->
-       in_flight[p] = 1;
-#ifndef BUG_OFFERED_TWICE
-       spent[p] = 1;
-#endif
+    ready[p] = 0;
+    flight[numbers] = p;
+    numbers++;
 #ifdef BUG_CLEARED_AT_OFFER
-       bmap[p] = 0;
+    bmap[p] = 0;
 #endif
-       main_wire!OFFER,p,0
-    fi
+    main_wire!OFFER,p,0
 }
-#define may_offer(p) (held[p] && !in_flight[p])
+#ifndef BUG_OFFERED_TWICE
+#define may_offer(p) ready[p]
+#else
+#define may_offer(p) (ready[p] && numbers < NUMBERS)
+#endif
 #define option_offer(p) \
     :: atomic { may_offer(p) -> offer(p) }
 
-/* code: take_run() pagecache_pool_land() ram_pagecache_take_dirty() */
-inline take_report()
+#define in_flight(p) (held[p] && offered[p] && !ready[p])
+/* code: release_late() release_newest() pagecache_src_release_flight() */
+#define option_release(p) \
+    :: atomic { in_flight(p) -> let_go(p) }
+
+/*
+ * Of a run in a message.  What has lost its bit is noted to be compared.
+ * code: take_run() pagecache_flights_find() pagecache_pool_land()
+ * ram_pagecache_take_dirty()
+ */
+#define forget(p) taken[p] = 0; digest[p] = 0;
+inline take_run()
 {
-    return_path?status,p,v;
+    return_path?status,n,v,more;
     if
 #ifndef BUG_REPORT_OF_RELEASED
-    :: !in_flight[p] -> skip
-    :: else ->
+    :: n < numbers && in_flight(flight[n]) ->
 #else
-    :: 1 ->
+    :: n < numbers ->
 #endif
-       release(p)
+       p = flight[n];
+       let_go(p)
        if
 #ifdef BUG_CLEARED_AT_OFFER
-       :: status == OK -> todo!p,v
+       :: status == OK ->
 #else
        :: status == OK && bmap[p] ->
-#ifndef BUG_SAMPLED_BEFORE_CLEAR
-          bmap[p] = 0; spent[p] = 1;
+#if !defined(BUG_SAMPLED_BEFORE_CLEAR) && !defined(BUG_SUBMITTED_BEFORE_CLEAR)
+          bmap[p] = 0; sent[p] = 1;
 #endif
-          todo!p,v
 #endif
+#ifdef BUG_LAST_RUN_ONLY
+          each_page(forget)
+#endif
+          taken[p] = 1; digest[p] = v
        :: else
        fi
+    :: else
     fi;
-    p = 0; v = 0; status = 0
+    p = 0; v = 0; n = 0; status = 0
 }
 
-#define no_proofs_pending (empty(todo) && empty(compared))
+/* code: pagecache_proof_submit() */
+#ifndef BUG_SUBMITTED_BEFORE_CLEAR
+#define submit(p) \
+    if \
+    :: taken[p] -> todo!p,digest[p]; pending++; forget(p) \
+    :: else \
+    fi;
+#else
+#define submit(p) \
+    if \
+    :: taken[p] -> todo!p,digest[p]; pending++ \
+    :: else \
+    fi;
+#define clear_late(p) \
+    if \
+    :: taken[p] -> bmap[p] = 0; sent[p] = 1; forget(p) \
+    :: else \
+    fi;
+#endif
+
+/*
+ * As many messages as there is time for.
+ * code: pagecache_src_take_reports() take_report()
+ */
+inline take_reports()
+{
+    do
+    :: atomic {
+           nempty(return_path) ->
+           do
+           :: take_run();
+              if
+              :: more -> more = 0
+              :: else -> break
+              fi
+           od
+       }
+    :: break
+    od;
+    atomic { each_page(submit) skip }
+#ifdef BUG_SUBMITTED_BEFORE_CLEAR
+    atomic { each_page(clear_late) skip }
+#endif
+}
 
 /* code: take_proof() ram_pagecache_mark_dirty() */
 inline take_proof()
 {
     compared?p,equal;
+    pending--;
     if
 #ifdef BUG_SAMPLED_BEFORE_CLEAR
     :: equal -> bmap[p] = 0
@@ -240,11 +357,21 @@ inline take_proof()
     p = 0; equal = 0
 }
 
-/* code: pss_find_next_dirty() pagecache_src_find_next() */
-#ifdef BUG_LAST_STAGE_PASSES_OVER
-#define in_scan(p) (bmap[p] && !held[p])
+/* code: pagecache_proof_result() */
+#ifndef BUG_IN_HAND_NOT_PENDING
+#define settled (pending == 0)
 #else
-#define in_scan(p) (bmap[p] && (!held[p] || last_stage))
+#define settled (empty(todo) && empty(compared))
+#endif
+
+/* code: pss_find_next_dirty() pagecache_src_find_next() */
+#if defined(BUG_LAST_STAGE_PASSES_OVER)
+#define in_scan(p) (bmap[p] && !held[p])
+#elif defined(BUG_READY_NOT_HELD)
+#define in_scan(p) (bmap[p] && (!(holding && held[p] && !ready[p]) || \
+                                last_stage))
+#else
+#define in_scan(p) (bmap[p] && (!(holding && held[p]) || last_stage))
 #endif
 
 /*
@@ -256,7 +383,7 @@ inline take_proof()
 #ifdef BUG_REFILL_AFTER_SEND
 #define note_sent(p) skip
 #else
-#define note_sent(p) spent[p] = 1
+#define note_sent(p) sent[p] = 1
 #endif
 #ifdef MULTIFD
 #define may_send(p) (in_scan(p) && !sent_in_round[p])
@@ -320,9 +447,11 @@ inline wrap()
 
 active proctype migration()
 {
-    byte p, v;
+    byte p, v, n;
     mtype status;
-    bit equal;
+    bit equal, more;
+    bit taken[PAGES];       /* by reports, and to be compared... */
+    byte digest[PAGES];     /* ...with this */
 
     /* Any content, any state of the log.  code: ram_list_init_bitmaps() */
     atomic {
@@ -339,17 +468,21 @@ active proctype migration()
         each_page(begin)
         main_wire!START,0,0
     }
-    /* code: wait_for_answer() */
+    /* code: wait_for_answer() check_answer() */
 #ifndef BUG_NO_WAIT_FOR_ANSWER
-    answered;
+    if
+    :: return_path?ACCEPTED,_,_,_
+    :: return_path?REFUSED,_,_,_ -> goto out
+    fi;
 #endif
+    /* code: begin_turns() */
+    holding = 1;
 
 #ifndef ORDERED
     do
-    each_page(option_hint)
     each_page(option_offer)
     each_page(option_release)
-    :: atomic { nempty(return_path) -> take_report() }
+    :: nempty(return_path) -> take_reports()
     :: atomic { nempty(compared) -> take_proof() }
     each_page(option_send)
     :: may_wrap -> wrap()
@@ -362,14 +495,7 @@ active proctype migration()
 #else
     do
     /* code: pagecache_src_iterate() pagecache_src_turn() */
-    :: if
-       option_hint(0)
-       :: 1
-       fi;
-       do
-       :: atomic { nempty(return_path) -> take_report() }
-       :: empty(return_path) -> break
-       od;
+    :: take_reports();
        do
        :: atomic { nempty(compared) -> take_proof() }
        :: empty(compared) -> break
@@ -378,11 +504,11 @@ active proctype migration()
        if
        option_offer(0)
 #ifndef BUG_NO_PATIENCE
-#define late(p) (in_flight[p] && !any_to_send)
+#define late(p) (in_flight(p) && !any_to_send)
 #else
 #define late(p) 0
 #endif
-       :: atomic { late(0) -> release(0) }
+       :: atomic { late(0) -> let_go(0) }
        :: !may_offer(0) && !late(0)
        fi;
        /* code: ram_save_iterate() */
@@ -398,8 +524,8 @@ active proctype migration()
        atomic {
            each_page(merge)
            if
-           :: !bmap[0] && no_proofs_pending && !dma_busy -> stopped = 1; break
-           :: bmap[0] || dma_busy || nempty(todo) || nempty(compared)
+           :: !bmap[0] && settled && !dma_busy -> stopped = 1; break
+           :: else
            fi
        }
     od;
@@ -414,21 +540,19 @@ active proctype migration()
     /* code: pagecache_src_complete() pagecache_src_take_proofs() */
 #ifdef BUG_WAITS_FOR_REPORTS
     do
-    :: any(in_flight) -> atomic { take_report() }
+    :: any_in_flight -> nempty(return_path); take_reports()
     :: else -> break
     od;
 #endif
 #ifndef BUG_PROOFS_NOT_SETTLED
     do
     :: atomic { nempty(compared) -> take_proof() }
-    :: no_proofs_pending -> break
+    :: settled -> break
     od;
 #endif
     atomic {
         /* code: stop_holding() */
-#ifndef BUG_LAST_STAGE_PASSES_OVER
-        each_page(release)
-#endif
+        holding = 0;
         main_wire!END,0,0
     }
 
@@ -450,7 +574,7 @@ active proctype migration()
 #ifdef BUG_PROOFS_NOT_SETTLED
     do
     :: atomic { nempty(compared) -> take_proof() }
-    :: no_proofs_pending -> break
+    :: settled -> break
     od;
 #endif
     main_wire!EOF,0,0;
@@ -460,32 +584,25 @@ active proctype migration()
     goto out;
 cancel:
     /* code: pagecache_src_cleanup() migration_iteration_finish() */
-    atomic {
-        each_page(release)
-        stopped = 0;
-#define complete(p) \
-        ok_source_complete = ok_source_complete && !held[p] && !in_flight[p];
-        each_page(complete)
-        assert(ok_source_complete)
-    }
-out:
+    atomic { holding = 0; stopped = 0 }
 #endif
+out:
     skip
 }
 
-/* code: proof_thread() page_is_equal() */
-active proctype proofs()
+/*
+ * Some threads, as many as there may be pages to compare; their results come
+ * in any order.  code: proof_thread() page_is_equal()
+ */
+active [PAGES] proctype proofs()
 {
     byte p, v;
+    bit equal;
 
 end:
     do
-    :: atomic {
-           nempty(todo) && nfull(compared) ->
-           todo?p,v;
-           compared!p,(src[p] == v);
-           p = 0; v = 0
-       }
+    :: atomic { todo?p,v -> equal = (src[p] == v); v = 0 }
+       atomic { compared!p,equal; p = 0; equal = 0 }
     od
 }
 
@@ -536,18 +653,32 @@ active proctype load()
 
 end:
     do
-    /* code: load_start() set_up_blocks() */
-    :: atomic { main_wire?START,p,v -> claims = 1; answered = 1 }
-    /* code: take_offer() pagecache_claim_offer() */
+    /* code: load_start() set_up_blocks() accept_start() */
+    :: atomic { main_wire?START,p,v -> claims = 1; accepted = 1 }
+#if !defined(BUG_NO_WAIT_FOR_ANSWER) && !defined(ORDERED)
+    /* code: refuse_start() */
+    :: atomic { main_wire?START,p,v -> return_path!REFUSED,0,0,0 }
+       goto end_refused
+#endif
+    /* code: load_offers() take_offer() pagecache_claim_offer() */
     :: atomic {
            main_wire?OFFER,p,v ->
            if
 #ifdef BUG_OFFERED_TWICE
-           :: claim[p] == REFILLED -> claim[p] = OFFERED; queue!p
+           :: claim[p] == REFILLED -> claim[p] = OFFERED; queue!next_offer,p
 #endif
-           :: claim[p] == NONE -> claim[p] = OFFERED; queue!p
+           :: claim[p] == NONE -> claim[p] = OFFERED; queue!next_offer,p
+#if PAGES > 1
+           /* There is no reader. */
+           :: claim[p] == NONE -> claim[p] = OFFERED;
+              open_unavailable!next_offer;
+#ifdef BUG_NOT_NUMBERED
+              next_offer--
+#endif
+#endif
            :: else
            fi;
+           next_offer++;
            p = 0
        }
     :: atomic { main_wire?PAGE,p,v -> claim_channel() }
@@ -584,7 +715,9 @@ end:
            assert(ok_pages_equal);
            finished = 1
        }
-    od
+    od;
+end_refused:
+    false
 }
 
 #ifdef MULTIFD
@@ -657,19 +790,19 @@ inline copy_end()
 /* What the LUN says may be anything, may be an error, and may take for ever. */
 active proctype reader()
 {
-    byte p, v;
+    byte p, n, v;
     bit copied;
 
 end:
     do
-    :: queue?p ->
+    :: queue?n,p ->
 #ifdef BUG_COUNTED_WHILE_READING
        atomic { !revoked -> copiers++ };
 #endif
        if
        :: atomic { any_content(v); copy_begin() }
        /* code: report_unavailable() */
-       :: atomic { nfull(return_path) -> return_path!UNAVAILABLE,p,0 }
+       :: open_unavailable!n
        :: goto end_hung
        fi;
        if
@@ -682,26 +815,62 @@ end:
 #ifdef BUG_DIGEST_OF_RAM
           atomic { copy_end() };
           v = dst[p];
-          atomic {
+          open_ok!n,v
 #else
-          atomic {
-              copy_end();
+          /* code: refill() report_ok() report_run() */
+          atomic { copy_end(); open_ok!n,v }
 #endif
-              /* code: refill() report_ok() pagecache_src_load_report() */
-              if
-              :: nfull(return_path) -> return_path!OK,p,v
-              :: 1      /* lost: refused by queue_report() of the source */
-              fi
-          }
        :: else
        fi;
 #ifdef BUG_COUNTED_WHILE_READING
        copiers--;
 #endif
-       atomic { p = 0; v = 0; copied = 0 }
+       atomic { p = 0; n = 0; v = 0; copied = 0 }
     od;
 end_hung:
     false
+}
+
+/*
+ * mig/pc-report sends what has come meanwhile in one message, or in two if it
+ * is too much for one.  code: reporter_thread() next_report() push_open()
+ */
+active proctype reporter()
+{
+    byte n, v;
+
+end:
+    do
+    :: atomic { accepted -> accepted = 0; return_path!ACCEPTED,NUMBERS,0,0 }
+    :: atomic {
+           open_ok?n,v ->
+           do
+           :: nempty(open_ok) -> return_path!OK,n,v,1; open_ok?n,v
+           :: break
+           od;
+           return_path!OK,n,v,0;
+           n = 0; v = 0
+       }
+    :: atomic {
+           open_unavailable?n ->
+           do
+           :: nempty(open_unavailable) ->
+              return_path!UNAVAILABLE,n,0,1; open_unavailable?n
+           :: break
+           od;
+           return_path!UNAVAILABLE,n,0,0;
+           n = 0
+       }
+    /* lost: there was no room in the inbox.  code: pagecache_inbox_put() */
+    :: atomic {
+           open_ok?n,v ->
+           do
+           :: open_ok?n,v
+           :: empty(open_ok) -> break
+           od;
+           n = 0; v = 0
+       }
+    od
 }
 
 #ifdef MULTIFD

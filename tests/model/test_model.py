@@ -14,6 +14,7 @@ import subprocess
 from model_lib import HERE, TOP, Run, outcomes, report
 
 MAIN = ()
+TWO = ('PAGES=2', 'WRITES=0', 'CONTENTS=2')
 MULTIFD = ('MULTIFD', 'ZERO_IN_PACKET')
 EQUAL = 'ok_pages_equal'
 STUCK = 'invalid end state'
@@ -24,18 +25,24 @@ PROTOCOL = (
     ('multifd', ('MULTIFD', 'CANCEL')),
     ('multifd, zero pages in packets', (*MULTIFD, 'WRITES=3')),
     ('multifd, zero pages on the main channel', ('MULTIFD', 'ZERO_ON_MAIN')),
+    ('two pages in one report', TWO),
 )
 
 # name: defines, what is found
 PROTOCOL_BUGS = {
     'SAMPLED_BEFORE_CLEAR': (MAIN, EQUAL),
     'CLEARED_AT_OFFER': (MAIN, EQUAL),
+    'SUBMITTED_BEFORE_CLEAR': (MAIN, EQUAL),
+    'LAST_RUN_ONLY': (TWO, EQUAL),
+    'NOT_NUMBERED': (TWO, EQUAL),
+    'READY_NOT_HELD': (MULTIFD, EQUAL),
     'REFILL_AFTER_SEND': (MULTIFD, EQUAL),
     'REPORT_OF_RELEASED': (MAIN, EQUAL),
     'COPY_WITHOUT_CLAIM': (MAIN, EQUAL),
     'NO_CLAIM_BY_CHANNEL': (MAIN, EQUAL),
     'ZERO_SKIPS_MEMSET': (MULTIFD, EQUAL),
     'PROOFS_NOT_SETTLED': (MAIN, EQUAL),
+    'IN_HAND_NOT_PENDING': (MAIN, EQUAL),
     'NO_FINAL_SYNC': (MAIN, EQUAL),
     'LAST_STAGE_PASSES_OVER': (MAIN, EQUAL),
     'OFFERED_TWICE': (MAIN, EQUAL),
@@ -97,8 +104,8 @@ def protocol():
     # No bug either, but for free pages
     yield Run('protocol', 'no-revocation-without-free-hints',
               ('BUG_END_DOES_NOT_REVOKE',))
-    yield Run('protocol', 'switchover-happens', ('ORDERED', *MULTIFD),
-              pan=('-a', '-f'))
+    yield Run('protocol', 'switchover-happens',
+              ('ORDERED', *MULTIFD, 'WRITES=1'), pan=('-a', '-f'))
     for bug, (defines, finds) in PROTOCOL_BUGS.items():
         yield Run('protocol', 'BUG_' + bug, (*defines, 'BUG_' + bug), finds)
     yield Run('protocol', 'BUG_NO_PATIENCE', ('ORDERED', 'BUG_NO_PATIENCE'),
