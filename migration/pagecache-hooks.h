@@ -37,7 +37,7 @@
  * pagecache-section.c
  */
 void pagecache_mig_init(void);
-void pagecache_qmp_init(void);
+void pagecache_test_hints_init(void);
 
 /* --- whether it can work: pagecache-active.c --- */
 

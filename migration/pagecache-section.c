@@ -27,6 +27,6 @@ void pagecache_mig_init(void)
 {
     register_savevm_live_fixed_id("pagecache", 0, PAGECACHE_SECTION_ID, 1,
                                   &pagecache_handlers, NULL);
-    pagecache_qmp_init();
+    pagecache_test_hints_init();
     pagecache_fault_init();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * skip-pagecache: the hint producer behind x-pagecache-add-hints
+ * skip-pagecache: hints from tests and tools, by x-pagecache-add-hints
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
@@ -33,7 +33,7 @@ static struct {
     guint delivered;            /* of staged, to the collection under way */
     uint32_t epoch;             /* 0: none is under way */
     QEMUTimer *timer;
-} qmp;
+} test;
 
 /* Delivers in slices, from a timer, so that the main loop goes on. */
 static void deliver(void *opaque)
@@ -41,55 +41,55 @@ static void deliver(void *opaque)
     PagecacheVerdict verdict = PAGECACHE_MORE;
     unsigned slice = 16 * PAGECACHE_BATCH_MAX;
 
-    while (qmp.epoch && qmp.delivered < qmp.staged->len && slice--) {
-        StagedHint *s = &g_array_index(qmp.staged, StagedHint, qmp.delivered);
+    while (test.epoch && test.delivered < test.staged->len && slice--) {
+        StagedHint *s = &g_array_index(test.staged, StagedHint, test.delivered);
 
         if (s->ram_block) {
-            verdict = pagecache_producer_block_hint(qmp.producer, qmp.epoch,
+            verdict = pagecache_producer_block_hint(test.producer, test.epoch,
                                                     s->ram_block, &s->hint);
         } else {
-            verdict = pagecache_producer_hints(qmp.producer, qmp.epoch,
+            verdict = pagecache_producer_hints(test.producer, test.epoch,
                                                &s->hint, 1);
         }
         if (verdict == PAGECACHE_STOP) {
-            qmp.epoch = 0;
+            test.epoch = 0;
         }
         if (verdict != PAGECACHE_MORE) {
             break;
         }
-        qmp.delivered++;
+        test.delivered++;
     }
-    if (qmp.epoch && qmp.delivered < qmp.staged->len) {
-        timer_mod(qmp.timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+    if (test.epoch && test.delivered < test.staged->len) {
+        timer_mod(test.timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
                              (verdict == PAGECACHE_BUSY ? RETRY_MS : 0));
     }
 }
 
-static void qmp_collect(void *opaque, uint32_t epoch)
+static void collect(void *opaque, uint32_t epoch)
 {
-    qmp.epoch = epoch;
-    qmp.delivered = 0;
+    test.epoch = epoch;
+    test.delivered = 0;
     deliver(NULL);
 }
 
-static void qmp_stop(void *opaque)
+static void stop(void *opaque)
 {
-    qmp.epoch = 0;
-    timer_del(qmp.timer);
+    test.epoch = 0;
+    timer_del(test.timer);
 }
 
-static const PagecacheProducerOps qmp_ops = {
+static const PagecacheProducerOps ops = {
     .name = "qmp",
-    .collect = qmp_collect,
-    .stop = qmp_stop,
+    .collect = collect,
+    .stop = stop,
 };
 
-void pagecache_qmp_init(void)
+void pagecache_test_hints_init(void)
 {
-    qmp.staged = g_array_new(FALSE, FALSE, sizeof(StagedHint));
-    qmp.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    qmp.timer = timer_new_ms(QEMU_CLOCK_REALTIME, deliver, NULL);
-    qmp.producer = pagecache_producer_register(&qmp_ops, NULL);
+    test.staged = g_array_new(FALSE, FALSE, sizeof(StagedHint));
+    test.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    test.timer = timer_new_ms(QEMU_CLOCK_REALTIME, deliver, NULL);
+    test.producer = pagecache_producer_register(&ops, NULL);
 }
 
 /*
@@ -150,16 +150,16 @@ static bool stage(Staging *st, const char *device, const char *ram_block,
         g_free(st->device);
         st->device = g_strdup(device);
     }
-    if (qmp.staged->len + st->hints->len >= STAGED_MAX) {
+    if (test.staged->len + st->hints->len >= STAGED_MAX) {
         error_setg(errp, "More than %d hints", STAGED_MAX);
         return false;
     }
     s.hint.disk = st->disk;
     if (ram_block) {
-        if (!g_hash_table_contains(qmp.names, ram_block)) {
-            g_hash_table_add(qmp.names, g_strdup(ram_block));
+        if (!g_hash_table_contains(test.names, ram_block)) {
+            g_hash_table_add(test.names, g_strdup(ram_block));
         }
-        g_hash_table_lookup_extended(qmp.names, ram_block,
+        g_hash_table_lookup_extended(test.names, ram_block,
                                      (gpointer *)&s.ram_block, NULL);
     }
     g_array_append_val(st->hints, s);
@@ -250,7 +250,7 @@ void qmp_x_pagecache_add_hints(bool has_hints, PagecacheHintRangeList *list,
     if (!has_hints && !filename) {
         error_setg(errp, "Expected 'hints' or 'filename', got neither");
     } else if (stage_all(&st, list, filename, errp)) {
-        g_array_append_vals(qmp.staged, st.hints->data, st.hints->len);
+        g_array_append_vals(test.staged, st.hints->data, st.hints->len);
         deliver(NULL);
     }
     g_array_unref(st.hints);
@@ -259,8 +259,8 @@ void qmp_x_pagecache_add_hints(bool has_hints, PagecacheHintRangeList *list,
 
 void qmp_x_pagecache_clear_hints(Error **errp)
 {
-    qmp.epoch = 0;
-    timer_del(qmp.timer);
-    g_array_set_size(qmp.staged, 0);
-    g_hash_table_remove_all(qmp.names);
+    test.epoch = 0;
+    timer_del(test.timer);
+    g_array_set_size(test.staged, 0);
+    g_hash_table_remove_all(test.names);
 }
