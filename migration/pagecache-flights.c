@@ -220,60 +220,53 @@ void pagecache_flights_land(PagecacheFlights *f, uint32_t number, uint16_t n)
 
 /* --- walks --- */
 
-bool pagecache_flights_oldest(const PagecacheFlights *f, uint32_t *number)
+/*
+ * The first flight in this direction of those in @mask, in @chunk, or else of
+ * those in the chunk that follows
+ */
+static bool walk(const Chunk *chunk, uint64_t mask, bool newer,
+                 uint32_t *number)
 {
-    if (!f->oldest) {
+    uint64_t alive = chunk ? chunk->alive & mask : 0;
+
+    if (chunk && !alive) {
+        chunk = newer ? chunk->newer : chunk->older;
+        alive = chunk ? chunk->alive : 0;
+    }
+    if (!alive) {
         return false;
     }
-    *number = f->oldest->first + ctz64(f->oldest->alive);
+    *number = chunk->first + (newer ? ctz64(alive) : 63 - clz64(alive));
     return true;
+}
+
+static bool walk_from(const PagecacheFlights *f, uint64_t mask, bool newer,
+                      uint32_t *number)
+{
+    const Chunk *chunk = find_chunk(f, *number);
+
+    g_assert(chunk);
+    return walk(chunk, mask, newer, number);
+}
+
+bool pagecache_flights_oldest(const PagecacheFlights *f, uint32_t *number)
+{
+    return walk(f->oldest, ~0ULL, true, number);
 }
 
 bool pagecache_flights_newest(const PagecacheFlights *f, uint32_t *number)
 {
-    if (!f->newest) {
-        return false;
-    }
-    *number = f->newest->first + 63 - clz64(f->newest->alive);
-    return true;
+    return walk(f->newest, ~0ULL, false, number);
 }
 
 bool pagecache_flights_next(const PagecacheFlights *f, uint32_t *number)
 {
-    const Chunk *chunk = find_chunk(f, *number);
-    unsigned at = *number % CHUNK_SIZE;
-    uint64_t after;
-
-    g_assert(chunk);
-    after = chunk->alive & (~1ULL << at);
-    if (!after) {
-        chunk = chunk->newer;
-        if (!chunk) {
-            return false;
-        }
-        after = chunk->alive;
-    }
-    *number = chunk->first + ctz64(after);
-    return true;
+    return walk_from(f, ~1ULL << *number % CHUNK_SIZE, true, number);
 }
 
 bool pagecache_flights_prev(const PagecacheFlights *f, uint32_t *number)
 {
-    const Chunk *chunk = find_chunk(f, *number);
-    unsigned at = *number % CHUNK_SIZE;
-    uint64_t before;
-
-    g_assert(chunk);
-    before = chunk->alive & ((1ULL << at) - 1);
-    if (!before) {
-        chunk = chunk->older;
-        if (!chunk) {
-            return false;
-        }
-        before = chunk->alive;
-    }
-    *number = chunk->first + 63 - clz64(before);
-    return true;
+    return walk_from(f, (1ULL << *number % CHUNK_SIZE) - 1, false, number);
 }
 
 uint64_t pagecache_flights_count(const PagecacheFlights *f)
