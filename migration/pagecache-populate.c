@@ -8,6 +8,8 @@
 #include "qemu/bitmap.h"
 #include "qemu/madvise.h"
 #include "qemu/units.h"
+#include "qemu/atomic.h"
+#include "qemu/pagecache-fault.h"
 #include "qemu/pagecache-thread.h"
 #include "pagecache-populate.h"
 #include "trace.h"
@@ -43,7 +45,7 @@ struct PagecachePopulate {
 
     GMutex lock;                /* for the rest */
     GCond work;                 /* n, stopped */
-    bool stopped;
+    bool stopped;               /* atomic for faults on purpose */
     unsigned first, n;          /* of queue[], a ring */
     Part queue[QUEUE_MAX];
 };
@@ -76,13 +78,17 @@ void pagecache_populate_add_block(PagecachePopulate *p, void *host,
 
 /* --- the threads --- */
 
-static void touch(const Part *part)
+static void touch(PagecachePopulate *p, const Part *part)
 {
     int64_t start = g_get_monotonic_time();
     int ret = 0;
 
+    pagecache_fault_delay_unless(PAGECACHE_FAULT_DELAY_POPULATE, &p->stopped);
     /* If there is no memory, or whatever it is: the copy will find out. */
-    if (qemu_madvise(part->host, part->bytes, QEMU_MADV_POPULATE_WRITE) < 0) {
+    if (pagecache_fault(PAGECACHE_FAULT_FAIL_POPULATE)) {
+        ret = -ENOMEM;
+    } else if (qemu_madvise(part->host, part->bytes,
+                            QEMU_MADV_POPULATE_WRITE) < 0) {
         ret = -errno;
     }
     trace_pagecache_populate(part->host, part->bytes, ret,
@@ -105,7 +111,7 @@ static void *populate_thread(void *opaque)
         p->first = (p->first + 1) % QUEUE_MAX;
         p->n--;
         g_mutex_unlock(&p->lock);
-        touch(&part);
+        touch(p, &part);
         g_mutex_lock(&p->lock);
     }
     g_mutex_unlock(&p->lock);
@@ -168,9 +174,10 @@ void pagecache_populate_stop(PagecachePopulate *p)
 {
     if (p) {
         g_mutex_lock(&p->lock);
-        p->stopped = true;
+        qatomic_set(&p->stopped, true);
         g_cond_broadcast(&p->work);
         g_mutex_unlock(&p->lock);
+        pagecache_fault_wake();
     }
 }
 

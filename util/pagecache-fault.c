@@ -61,6 +61,8 @@ static const struct {
     [PAGECACHE_FAULT_LATE_REPORT] = { "late-report", DELAY },
     [PAGECACHE_FAULT_DUPLICATE_REPORT] = { "duplicate-report" },
     [PAGECACHE_FAULT_SHUFFLE_REPORTS] = { "shuffle-reports" },
+    [PAGECACHE_FAULT_DELAY_POPULATE] = { "delay-populate", DELAY },
+    [PAGECACHE_FAULT_FAIL_POPULATE] = { "fail-populate" },
     [PAGECACHE_FAULT_CORRUPT_REFILL] = { "corrupt-refill", CORRUPTION },
     [PAGECACHE_FAULT_READ_ERROR] = { "read-error" },
     [PAGECACHE_FAULT_SHORT_READ] = { "short-read" },

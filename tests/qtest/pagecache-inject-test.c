@@ -76,6 +76,8 @@ static const Harmless harmless[] = {
     { "extra-sync", "extra-sync", "", 2 },
     { "delay-proof", "delay-proof:ms=20", "", 1 },
     { "delay-outcome", "delay-outcome:ms=20", "", 1 },
+    { "delay-populate", "", "delay-populate:" FOREVER, 1 },
+    { "fail-populate", "", "fail-populate", 1 },
     { "delay-claim", "", "delay-claim:ms=5:every=20", SOME },
     { "delay-copy", "", "delay-copy:ms=5:every=20", SOME },
     { "late-report", "", "late-report:ms=5", 10 },
@@ -654,6 +656,7 @@ static const char *all_src[] = {
 static const char *all_dst[] = {
     "lose-offer:chance=10", "duplicate-offer:chance=10",
     "delay-claim:chance=2:ms=10", "delay-copy:chance=2:ms=5",
+    "delay-populate:ms=20", "fail-populate:chance=50",
     "delay-channel:chance=1:ms=5", "corrupt-digest:chance=10",
     "lose-report:chance=10", "late-report:chance=10:ms=20",
     "duplicate-report:chance=10", "shuffle-reports:chance=50",

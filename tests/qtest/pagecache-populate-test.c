@@ -179,6 +179,33 @@ static void test_cancel(void)
     pct_free(t);
 }
 
+/*
+ * Memory is never there in time, or there is none: everything is refilled all
+ * the same, and the end does not wait.
+ */
+static void test_no_help(const void *fault)
+{
+    g_autofree char *armed = g_strdup_printf("%s%s", (const char *)fault,
+                                             !strcmp(fault, "delay-populate") ?
+                                             ":ms=60000" : "");
+    PcTest *t = new_pair("memory-backend-ram");
+    gint64 start;
+
+    pct_on(t);
+    pct_arm(t->dst, armed);
+    use_more(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", USED);
+    start = g_get_monotonic_time();
+    pct_finish(t);
+    g_assert_cmpint(g_get_monotonic_time() - start, <, 30 * G_USEC_PER_SEC);
+    g_assert_cmpint(pct_fired(t->dst, fault), >, 0);
+    pct_check_figures(t);
+    check_more(t, t->dst);
+    pct_free(t);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -190,6 +217,10 @@ int main(int argc, char **argv)
         qtest_add_data_func("/pagecache/populate/ahead/shared",
                             "memory-backend-memfd,share=on", test_ahead);
         qtest_add_func("/pagecache/populate/cancel", test_cancel);
+        qtest_add_data_func("/pagecache/populate/late", "delay-populate",
+                            test_no_help);
+        qtest_add_data_func("/pagecache/populate/no-memory", "fail-populate",
+                            test_no_help);
     }
     return g_test_run();
 }

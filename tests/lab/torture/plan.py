@@ -161,14 +161,16 @@ INJECTED = {
                'release-in-flight', 'extra-sync', 'delay-proof',
                'delay-outcome', 'withhold-release'),
     'destination': ('refuse-reader', 'lose-offer', 'duplicate-offer',
-                    'delay-claim', 'delay-copy', 'delay-channel',
-                    'corrupt-digest', 'lose-report', 'late-report',
-                    'duplicate-report', 'shuffle-reports', 'corrupt-refill',
-                    'read-error', 'short-read', 'slow-read', 'lose-kick',
-                    'drop-session', 'refuse-login'),
+                    'delay-populate', 'fail-populate', 'delay-claim',
+                    'delay-copy', 'delay-channel', 'corrupt-digest',
+                    'lose-report', 'late-report', 'duplicate-report',
+                    'shuffle-reports', 'corrupt-refill', 'read-error',
+                    'short-read', 'slow-read', 'lose-kick', 'drop-session',
+                    'refuse-login'),
 }
-DELAYS = ('late-offers', 'delay-proof', 'delay-outcome', 'delay-claim',
-          'delay-copy', 'delay-channel', 'late-report', 'slow-read')
+DELAYS = ('late-offers', 'delay-proof', 'delay-outcome', 'delay-populate',
+          'delay-claim', 'delay-copy', 'delay-channel', 'late-report',
+          'slow-read')
 
 
 def _injected(dice):
