@@ -3,6 +3,24 @@
  * skip-pagecache: the state of a reader, for its own files
  *
  * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * Locks, none of which is held across a read or a callback:
+ *
+ *   reader     PagecacheReader.lock: all that changes in a reader; what its
+ *              engine's kick() needs, too, as that is called with it
+ *   to-watch   pcr_to_watch.lock: which readers the watchdog knows, and which
+ *              it shall look at (pagecache-reader-watchdog.c)
+ *   limits     bounce buffers and descriptors of all readers
+ *              (pagecache-reader-limits.c)
+ *   ring       PcrRing.lock: files that have work, reads that have ended
+ *              (pagecache-reader-uring.c)
+ *   rings      ring_lock: which ring new files go to (the same)
+ *   workers    the workers and their steps (pagecache-reader-workers.c)
+ *
+ * A reader's lock may be held when to-watch, limits, ring or workers is taken,
+ * and "rings" when limits or workers is; otherwise one at a time.  The engines
+ * for iSCSI and NBD have none: a session belongs to its thread.  Nor has that
+ * of the block layer, which uses the reader's.
  */
 #ifndef BLOCK_PAGECACHE_READER_STATE_H
 #define BLOCK_PAGECACHE_READER_STATE_H

@@ -9,14 +9,17 @@
  *
  * Locks.  What is here belongs to the migration thread, but for what is set up
  * once.  The parts have locks of their own, none of which is held when another
- * one is taken:
+ * one is taken, but for src and inbox:
  *
+ *   src      for the return path's thread: whether there is a PagecacheSrc
+ *            (pagecache-src.c)
  *   hints    the queue of hints, and who may add to it (pagecache-hints.c)
  *   pool     the batches (pagecache-pool.c); the bits change atomically
  *   offers   what is ready, and what is wanted (pagecache-offers.c)
  *   inbox    reports that wait (pagecache-inbox.c)
  *   proof    pages that are compared, and those that were (pagecache-proof.c)
  *   ledger   what query-migrate tells (pagecache-ledger.c)
+ *   left-out what the guest says it has left out (pagecache-left-out.c)
  */
 #ifndef MIGRATION_PAGECACHE_SRC_INT_H
 #define MIGRATION_PAGECACHE_SRC_INT_H
