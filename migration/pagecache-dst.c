@@ -10,6 +10,23 @@
  * reader threads do that; one more thread sends the reports.  The thread that
  * loads the migration stream never waits for any of them, but for single
  * copies of a page that are under way.
+ *
+ * Locks.  START sets up what is constant afterwards; disks, readers and the
+ * count of offers belong to the main thread.  What others share:
+ *
+ *   dst        whether there is one: the BQL.  Reader and reporter threads have
+ *              a reference of their own instead
+ *   claims     no lock: the bytes change atomically (pagecache-claim.h)
+ *   revoked, copiers
+ *              no lock: each side writes one, has a barrier, and reads the
+ *              other's
+ *   lock       reports that wait, and the end of the reporter thread; not held
+ *              while one is sent
+ *   ledger     what query-migrate tells afterwards (pagecache-ledger.c)
+ *   populate   RAM that is wanted (pagecache-populate.c)
+ *
+ * None of them is held when another one is taken, nor a reader's lock
+ * (block/pagecache-reader-state.h) when this file is called back.
  */
 #include "qemu/osdep.h"
 #include "qemu/coroutine.h"
