@@ -156,16 +156,10 @@ static void test_data_file(void)
 
 static void check_not_read(PcTest *t, const char *status, const char *error)
 {
-    QDict *disk;
-
     pct_migrate(t);
     pct_wait_complete(t);
     pct_check_memory(t, t->dst);
-    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
-    disk = pct_disk_info(t->dst);
-    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, status);
-    pct_assert_contains(qdict_get_str(disk, "error"), error);
-    qobject_unref(disk);
+    pct_check_unread(t, status, error);
 }
 
 /* Opened by the guest's own node through the cache, and by no clone at all */

@@ -109,7 +109,6 @@ static void test_not_direct(void)
     PcTest *t = pct_new();
     g_autofree char *mnt = pct_path(t, "mnt");
     g_autofree char *args = NULL, *error = NULL;
-    QDict *disk;
     Host dst;
 
     g_assert_cmpint(g_mkdir(mnt, 0700), ==, 0);
@@ -123,17 +122,8 @@ static void test_not_direct(void)
     pct_start_dst(t, args);
     pct_on(t);
     pct_hint_cache(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "unavailable-pages", 1);
-    pct_finish(t);
-    pct_check_figures(t);
-    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
-    disk = pct_disk_info(t->dst);
-    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "failed");
-    pct_assert_contains(qdict_get_str(disk, "error"),
-                        "is on a file system that does not take O_DIRECT");
-    qobject_unref(disk);
+    pct_migrate_unread(t, "failed",
+                       "is on a file system that does not take O_DIRECT");
 
     qtest_quit(t->src);
     qtest_quit(t->dst);
@@ -294,7 +284,6 @@ static void test_few_descriptors(void)
 {
     PcTest *t = pct_new_pair();
     struct rlimit limit;
-    QDict *disk;
 
     pct_incoming(t);
     pct_migrate_slowly(t);
@@ -311,15 +300,8 @@ static void test_few_descriptors(void)
                              "    'node-name': 'other', 'read-only': true,"
                              "    'locking': 'off', 'filename': %s } }",
                              t->disk);
-    pct_finish(t);
-    pct_check_figures(t);
-    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
-    disk = pct_disk_info(t->dst);
-    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "failed");
-    pct_assert_contains(qdict_get_str(disk, "error"),
-                        "file descriptors are in use, expected 65 or more to "
-                        "be left (RLIMIT_NOFILE)");
-    qobject_unref(disk);
+    pct_finish_unread(t, "failed", "file descriptors are in use, expected 65 "
+                      "or more to be left (RLIMIT_NOFILE)");
     pct_free(t);
 }
 
@@ -350,7 +332,6 @@ static void test_passed(const void *opaque)
     g_autoptr(GString) args = g_string_new("");
     PcTest *t;
     int fds[2], i;
-    QDict *disk;
 
     if (p->user && geteuid()) {
         g_test_skip("only root can run QEMU as somebody else");
@@ -382,20 +363,10 @@ static void test_passed(const void *opaque)
     }
     pct_on(t);
     pct_hint_cache(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
     if (p->error) {
-        pct_wait_figure(t->src, "unavailable-pages", 1);
-        pct_finish(t);
-        pct_check_figures(t);
-        disk = pct_disk_info(t->dst);
-        g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "failed");
-        pct_assert_contains(qdict_get_str(disk, "error"), p->error);
-        qobject_unref(disk);
+        pct_migrate_unread(t, "failed", p->error);
     } else {
-        pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-        pct_finish(t);
-        pct_check_all_proven(t, CACHE_PAGES);
+        pct_refill_cache(t);
         pct_check_read_by(t, "file");
     }
     pct_free(t);
@@ -406,7 +377,6 @@ static void test_passed_removed(void)
 {
     PcTest *t = pct_new();
     g_autofree char *args = NULL;
-    QDict *disk;
     int fd;
 
     fd = open(t->disk, O_RDWR);
@@ -419,17 +389,9 @@ static void test_passed_removed(void)
                              "  'arguments': { 'fdset-id': 3 } }");
     pct_on(t);
     pct_hint_cache(t);
-    pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "unavailable-pages", 1);
-    pct_finish(t);
-    pct_check_figures(t);
-    disk = pct_disk_info(t->dst);
-    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "none");
-    pct_assert_contains(qdict_get_str(disk, "error"),
-                        "no descriptor is left in /dev/fdset/3, add one that "
-                        "was opened with O_RDONLY and O_DIRECT (add-fd)");
-    qobject_unref(disk);
+    pct_migrate_unread(t, "none", "no descriptor is left in /dev/fdset/3, add "
+                       "one that was opened with O_RDONLY and O_DIRECT "
+                       "(add-fd)");
     pct_free(t);
 }
 

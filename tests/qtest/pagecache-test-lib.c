@@ -384,6 +384,31 @@ void pct_check_read_by(PcTest *t, const char *reader)
     qobject_unref(disk);
 }
 
+void pct_check_unread(PcTest *t, const char *status, const char *error)
+{
+    QDict *disk = pct_disk_info(t->dst);
+
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), ==, 0);
+    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, status);
+    pct_assert_contains(qdict_get_str(disk, "error"), error);
+    qobject_unref(disk);
+}
+
+void pct_finish_unread(PcTest *t, const char *status, const char *error)
+{
+    pct_finish(t);
+    pct_check_figures(t);
+    pct_check_unread(t, status, error);
+}
+
+void pct_migrate_unread(PcTest *t, const char *status, const char *error)
+{
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "unavailable-pages", 1);
+    pct_finish_unread(t, status, error);
+}
+
 void pct_migrate_again(PcTest *t, const char *args)
 {
     pct_wait_running(t->src);

@@ -139,6 +139,15 @@ void pct_refill_cache(PcTest *t);
 /* ... and this kind of reader had no trouble with the disk. */
 void pct_check_read_by(PcTest *t, const char *reader);
 /*
+ * Nothing was reported, and the destination says of its first disk, which has
+ * this @status, that @error is why.
+ */
+void pct_check_unread(PcTest *t, const char *status, const char *error);
+/* Ends a migration of which that is true. */
+void pct_finish_unread(PcTest *t, const char *status, const char *error);
+/* A whole one: all of the cache, which is hinted, goes over the channel. */
+void pct_migrate_unread(PcTest *t, const char *status, const char *error);
+/*
  * A migration came to nothing, and t->dst is gone: the guest runs on at the
  * source with its memory right, and the next migration, to a new destination
  * with @args, refills the whole cache as if nothing had been.
