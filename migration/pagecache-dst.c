@@ -94,6 +94,7 @@ struct PagecacheDst {
     int refs;                   /* atomic */
     PagecacheWireStart *start;
     PagecacheDigest digest;
+    char *no_digest;            /* why it can't be used, and nothing is read */
     unsigned page_bits;
     DstBlock *blocks;           /* start->blocks->len of them */
     GArray *disks;              /* of DstDisk, ids ascending; main thread */
@@ -144,6 +145,7 @@ static void dst_unref(void *opaque)
     }
     g_array_unref(d->disks);
     g_queue_clear_full(&d->reports, g_free);
+    g_free(d->no_digest);
     qemu_event_destroy(&d->copied);
     qemu_cond_destroy(&d->cond);
     qemu_mutex_destroy(&d->lock);
@@ -498,6 +500,10 @@ static void open_reader(PagecacheDst *d, DstDisk *disk)
     PagecacheReaderSpec *spec;
     Error *err = NULL;
 
+    if (d->no_digest) {
+        disk->error = g_strdup(d->no_digest);
+        return;
+    }
     if (!own) {
         error_setg(&err, "no such disk here");
         spec = NULL;
@@ -546,6 +552,27 @@ static void coroutine_fn open_readers(PagecacheDst *d)
 
     aio_bh_schedule_oneshot(qemu_get_aio_context(), open_readers_bh, &o);
     qemu_coroutine_yield();
+}
+
+/*
+ * Without the source's kind of digest we have nothing to report: what is
+ * offered is unavailable, and goes over the channel.
+ */
+static void set_up_digest(PagecacheDst *d)
+{
+    Error *err = NULL;
+
+    if (pagecache_fault(PAGECACHE_FAULT_REFUSE_DIGEST)) {
+        error_setg(&err, "fault on purpose");
+    } else {
+        pagecache_digest_init_from(&d->digest, d->start, &err);
+    }
+    if (err) {
+        warn_report("skip-pagecache: no disk is read here: %s",
+                    error_get_pretty(err));
+        d->no_digest = g_strdup(error_get_pretty(err));
+        error_free(err);
+    }
 }
 
 static bool set_up_blocks(PagecacheDst *d, Error **errp)
@@ -643,8 +670,8 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
                    d->start->page_bits, d->page_bits);
         return false;
     }
-    if (!pagecache_digest_init_from(&d->digest, d->start, errp) ||
-        !set_up_blocks(d, errp)) {
+    set_up_digest(d);
+    if (!set_up_blocks(d, errp)) {
         return false;
     }
     for (i = 0; i < d->start->disks->len; i++) {

@@ -63,6 +63,7 @@ static const struct {
     [PAGECACHE_FAULT_SHUFFLE_REPORTS] = { "shuffle-reports" },
     [PAGECACHE_FAULT_DELAY_POPULATE] = { "delay-populate", DELAY },
     [PAGECACHE_FAULT_FAIL_POPULATE] = { "fail-populate" },
+    [PAGECACHE_FAULT_REFUSE_DIGEST] = { "refuse-digest" },
     [PAGECACHE_FAULT_CORRUPT_REFILL] = { "corrupt-refill", CORRUPTION },
     [PAGECACHE_FAULT_READ_ERROR] = { "read-error" },
     [PAGECACHE_FAULT_SHORT_READ] = { "short-read" },

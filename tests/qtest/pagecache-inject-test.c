@@ -586,20 +586,15 @@ static void test_duplicate_offer(void)
     pct_free(t);
 }
 
-static void test_refuse_reader(void)
+static void test_no_reader(const void *fault)
 {
-    PcTest *t = new_pair("", "refuse-reader");
-    QDict *disk;
+    PcTest *t = new_pair("", fault);
 
     start(t);
     pct_wait_figure(t->src, "unavailable-pages", CACHE_PAGES);
-    disk = pct_disk_info(t->dst);
-    g_assert_cmpstr(qdict_get_str(disk, "status"), ==, "none");
-    g_assert_cmpstr(qdict_get_str(disk, "error"), ==, "fault on purpose");
-    qobject_unref(disk);
-    pct_finish(t);
-    pct_check_figures(t);
-    g_assert_cmpint(pct_fired(t->dst, "refuse-reader"), ==, 1);
+    pct_check_unread(t, "none", "fault on purpose");
+    pct_finish_unread(t, "none", "fault on purpose");
+    g_assert_cmpint(pct_fired(t->dst, fault), ==, 1);
     pct_free(t);
 }
 
@@ -830,7 +825,8 @@ int main(int argc, char **argv)
 
     qtest_add_func("/pagecache/inject/lose-offer", test_lose_offer);
     qtest_add_func("/pagecache/inject/duplicate-offer", test_duplicate_offer);
-    qtest_add_func("/pagecache/inject/refuse-reader", test_refuse_reader);
+    add("refuse-digest", "refuse-digest", test_no_reader);
+    add("refuse-reader", "refuse-reader", test_no_reader);
     add("read-error", "read-error:every=3", test_read);
     add("short-read", "short-read:every=3", test_read);
     qtest_add_func("/pagecache/inject/lose-kick", test_lose_kick);
