@@ -390,6 +390,17 @@ static inline bool vpc_collect_stopped(struct vpc_collect *c)
 	return c->error || vpc_stopped(c->dev, c->epoch);
 }
 
+/* The place of a device's superblock; NULL: the walk did not come by. */
+static inline struct vpc_place *vpc_find_place(struct vpc_collect *c, dev_t dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->nr_places; i++)
+		if (c->places[i].dev == dev)
+			return &c->places[i];
+	return NULL;
+}
+
 /* Must the walker leave the superblock, to come back or not? */
 static inline bool vpc_must_leave(struct vpc_collect *c)
 {

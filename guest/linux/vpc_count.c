@@ -64,12 +64,9 @@ static bool vpc_count_inodes(struct vpc_collect *c, u64 *pages)
 /* Was the superblock of this device passed over, because it is frozen? */
 static bool vpc_is_frozen(struct vpc_collect *c, dev_t dev)
 {
-	unsigned int i;
+	struct vpc_place *place = vpc_find_place(c, dev);
 
-	for (i = 0; i < c->nr_places; i++)
-		if (c->places[i].dev == dev)
-			return c->places[i].frozen;
-	return false;
+	return place && place->frozen;
 }
 
 /* Counts the superblock of the visit.  False if it has to be done again. */

@@ -143,14 +143,14 @@ static bool vpc_set_where(struct vpc_collect *c, struct super_block *sb)
 }
 
 /* The place of a device's superblock; NULL with c->error set. */
-static struct vpc_place *vpc_find_place(struct vpc_collect *c, dev_t dev)
+static struct vpc_place *vpc_get_place(struct vpc_collect *c, dev_t dev)
 {
-	struct vpc_place *places = c->places;
-	unsigned int i, max;
+	struct vpc_place *places, *place = vpc_find_place(c, dev);
+	unsigned int max;
 
-	for (i = 0; i < c->nr_places; i++)
-		if (places[i].dev == dev)
-			return &places[i];
+	if (place)
+		return place;
+	places = c->places;
 	if (c->nr_places == c->max_places) {
 		max = c->max_places ? 2 * c->max_places : 64;
 		places = krealloc_array(places, max, sizeof(*places),
@@ -176,7 +176,7 @@ static void vpc_walk_super(struct vpc_collect *c)
 		c->again |= !vpc_collect_stopped(c) && !vpc_count_visit(c);
 		return;
 	}
-	place = vpc_find_place(c, sb->s_dev);
+	place = vpc_get_place(c, sb->s_dev);
 	if (!place || place->done || vpc_collect_stopped(c))
 		return;
 	place->frozen = c->visit->frozen;
