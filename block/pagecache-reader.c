@@ -19,6 +19,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/pagecache-thread.h"
 #include "pagecache-reader-fault.h"
 #include "pagecache-reader-state.h"
 #include "trace.h"
@@ -38,10 +39,6 @@
 #define MAX_REFUSALS        3
 /* Runs put into the queue in one go, with the mutex held */
 #define SUBMIT_BATCH        256
-
-/* G_GNUC_UNUSED: clang says so of what is freed and otherwise not looked at. */
-#define LOCK_GUARD(mutex) \
-    g_autoptr(GMutexLocker) G_GNUC_UNUSED locker = g_mutex_locker_new(mutex)
 
 /* --- Reads; with the lock held -------------------------------------------- */
 

@@ -16,6 +16,7 @@
 #include "qemu/atomic.h"
 #include "qemu/bitmap.h"
 #include "qemu/host-utils.h"
+#include "qemu/pagecache-thread.h"
 #include "pagecache-pool.h"
 #include "pagecache-sort.h"
 
@@ -57,10 +58,6 @@ struct PagecachePool {
     uint64_t size;
     uint64_t bytes;
 };
-
-/* G_GNUC_UNUSED: clang says so of what is freed and otherwise not looked at. */
-#define LOCK_GUARD(mutex) \
-    g_autoptr(GMutexLocker) G_GNUC_UNUSED locker = g_mutex_locker_new(mutex)
 
 /* --- heaps of batches; with the lock held --- */
 

@@ -12,15 +12,12 @@
 
 #ifdef CONFIG_PAGECACHE_FAULTS
 
+#include "qemu/pagecache-thread.h"
 #include "trace.h"
 
 #define DEFAULT_MS      100
 #define DEFAULT_XOR     0xff
 #define MAX_MS          60000
-
-/* G_GNUC_UNUSED: clang says so of what is freed and otherwise not looked at. */
-#define LOCK_GUARD(mutex) \
-    g_autoptr(GMutexLocker) G_GNUC_UNUSED locker = g_mutex_locker_new(mutex)
 
 typedef enum Kind {
     EVENT,                      /* happens or not */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * skip-pagecache: threads of the destination's that QEMU's signals are not for
+ * skip-pagecache: GLib's threads and mutexes, for what does without QEMU's
  *
  * Copyright (c) 2026 The skip-pagecache authors
  */
@@ -12,8 +12,16 @@
 #endif
 
 /*
- * With all signals blocked but those that are the thread's own.  The caller
- * owns the reference; NULL: no thread can be had.  Any thread.
+ * Holds a GMutex up to the end of the scope.  G_GNUC_UNUSED: clang says so of
+ * what is freed and otherwise not looked at.
+ */
+#define LOCK_GUARD(mutex) \
+    g_autoptr(GMutexLocker) G_GNUC_UNUSED locker = g_mutex_locker_new(mutex)
+
+/*
+ * A thread that QEMU's signals are not for: with all of them blocked but those
+ * that are its own.  The caller owns the reference; NULL: no thread can be had.
+ * Any thread.
  */
 static inline GThread *pagecache_thread_new(const char *name, GThreadFunc fn,
                                             void *arg)
