@@ -18,6 +18,9 @@
 #include "pagecache-reader-state.h"
 #include "trace.h"
 
+/* Runs that are given back in one go */
+#define FLUSH_RUNS  1024
+
 /* --- The watchdog -------------------------------------------------------- */
 
 /* With the lock held, which is dropped meanwhile */
@@ -89,9 +92,11 @@ static bool revoke_reads(PagecacheReader *r, int64_t now)
     return true;
 }
 
+/* The queue is replaced: however many runs wait, the lock is held for some. */
 static bool flush_queue(PagecacheReader *r, int64_t now)
 {
     g_autoptr(GArray) pieces = NULL;
+    PagecacheRunQueue *queue = r->queue;
     bool late = r->flush_us && now >= r->flush_us;
     int ret = r->closed ? -ECANCELED :
               r->state == PAGECACHE_READER_FAILED ? -EIO : -ETIMEDOUT;
@@ -100,12 +105,16 @@ static bool flush_queue(PagecacheReader *r, int64_t now)
         return false;
     }
     r->flush_us = 0;
-    if (pagecache_run_queue_is_empty(r->queue)) {
+    if (pagecache_run_queue_is_empty(queue)) {
         return false;
     }
+    r->queue = pagecache_run_queue_new(r->config.page_size);
     pieces = g_array_new(false, false, sizeof(PagecachePiece));
-    pagecache_run_queue_flush(r->queue, pieces);
-    tell_failed(r, pieces, ret);
+    while (pagecache_run_queue_flush(queue, FLUSH_RUNS, pieces)) {
+        tell_failed(r, pieces, ret);
+        g_array_set_size(pieces, 0);
+    }
+    pagecache_run_queue_free(queue);
     return true;
 }
 

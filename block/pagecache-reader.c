@@ -37,8 +37,6 @@
 #define BURST_US            20000
 /* ...and a refusal is final at the third time for each session */
 #define MAX_REFUSALS        3
-/* Runs put into the queue in one go, with the mutex held */
-#define SUBMIT_BATCH        256
 
 /* --- Reads; with the lock held -------------------------------------------- */
 
@@ -416,29 +414,23 @@ void pagecache_reader_start(PagecacheReader *r)
 }
 
 void pagecache_reader_submit(PagecacheReader *r, const PagecacheRun *runs,
-                             size_t n)
+                             uint32_t n)
 {
-    size_t i = 0;
+    PagecacheRunBatch *batch = pagecache_run_batch_new(runs, n);
 
-    if (n) {
-        pagecache_reader_start(r);
+    if (!batch) {
+        return;
     }
-    while (i < n) {
-        size_t end = MIN(n, i + SUBMIT_BATCH);
-
-        g_mutex_lock(&r->lock);
-        for (; i < end; i++) {
-            pagecache_run_queue_add(r->queue, &runs[i]);
-        }
-        if (pcr_stopping(r)) {
-            pcr_wake_watchdog(r);
-        } else {
-            pcr_check_stall(r, g_get_monotonic_time());
-            if (r->hungry && !pcr_fault_lose_kick()) {
-                pcr_kick(r);
-            }
-        }
-        g_mutex_unlock(&r->lock);
+    pagecache_reader_start(r);
+    LOCK_GUARD(&r->lock);
+    pagecache_run_queue_add(r->queue, batch);
+    if (pcr_stopping(r)) {
+        pcr_wake_watchdog(r);
+        return;
+    }
+    pcr_check_stall(r, g_get_monotonic_time());
+    if (r->hungry && !pcr_fault_lose_kick()) {
+        pcr_kick(r);
     }
 }
 

@@ -127,9 +127,10 @@ void pagecache_reader_spec_free(PagecacheReaderSpec *spec);
  * open:   takes ownership of @spec.  Returns at once and touches no storage.
  *         Main thread with the BQL, not in a coroutine.  NULL, without a call
  *         of release(), when not even a thread can be had.
- * submit: queues @n runs.  With the first one the disk is opened or connected
- *         to, in the background: a disk that nothing is read from costs
- *         neither a descriptor nor a thread.  Any thread; takes mutexes for
+ * submit: queues @n runs, all of them before the next read begins.  With the
+ *         first one the disk is opened or connected to, in the background: a
+ *         disk that nothing is read from costs neither a descriptor nor a
+ *         thread.  Any thread; sorts the runs, then takes mutexes for
  *         microseconds.  Memory is bounded by what the caller submits.
  * stats:  any thread.
  * close:  revokes everything that is queued or in flight (it comes back with
@@ -140,7 +141,7 @@ void pagecache_reader_spec_free(PagecacheReaderSpec *spec);
 PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
                                        const PagecacheReaderConfig *config);
 void pagecache_reader_submit(PagecacheReader *reader, const PagecacheRun *runs,
-                             size_t n);
+                             uint32_t n);
 void pagecache_reader_stats(PagecacheReader *reader,
                             PagecacheReaderStats *stats);
 void pagecache_reader_close(PagecacheReader *reader);

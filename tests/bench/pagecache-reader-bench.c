@@ -9,22 +9,33 @@
  *
  * Prints one line: MiB/s of pages, MiB/s from storage, reads, processors used.
  *
+ *   pagecache-reader-bench --queue
+ *
+ * What the reader's queue costs, in nanoseconds a run: to sort a frame's runs,
+ * to add them, and to take them.  No storage, one thread, one line for each
+ * number of runs, their length and order.  Bytes are what the process has got
+ * from the allocator while all runs are in the queue.
+ *
  * Copyright (c) 2026 The skip-pagecache authors
  */
 
 #include "qemu/osdep.h"
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include "pagecache-reader-int.h"
+#include "pagecache-reader-queue.h"
 
 #define SECTOR  512u
 #define PAGE    4096u
 #define MiB     (1024u * 1024)
 #define RAM     (64 * MiB)      /* copied into, in turn */
+#define FRAME   149796u         /* offers in the largest frame */
 
 static int sessions, depth, max_read_kib, seconds = 5, run_pages = 16;
 static int gap_pages, window_mib = 64, size_mib = 1024, cap_mib;
-static gboolean shuffle, no_copy;
+static gboolean shuffle, no_copy, only_queue;
 
 static const GOptionEntry options[] = {
     { "sessions", 's', 0, G_OPTION_ARG_INT, &sessions,
@@ -49,6 +60,8 @@ static const GOptionEntry options[] = {
       "Runs in random order", NULL },
     { "no-copy", 0, 0, G_OPTION_ARG_NONE, &no_copy,
       "Don't touch what was read, as other benchmarks do", NULL },
+    { "queue", 0, 0, G_OPTION_ARG_NONE, &only_queue,
+      "What the queue costs, without storage", NULL },
     { NULL }
 };
 
@@ -132,6 +145,108 @@ static double cpu_seconds(void)
            (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
 }
 
+/* --- the queue --- */
+
+/* CPU time, since it is a single thread that is measured */
+static double now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+static size_t allocated(void)
+{
+    struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
+/* Run number @i of @n, which follow each other on the disk without a gap */
+static PagecacheRun run_of(uint64_t i, uint64_t n, uint32_t len, bool random)
+{
+    /* a permutation: @n is a power of ten, the factor has neither 2 nor 5 */
+    uint64_t at = random ? i * 0x9e3779b1 % n : i;
+
+    return (PagecacheRun) {
+        .sector = at * len * (PAGE / SECTOR), .page = i * len, .npages = len,
+        .tag = i,
+    };
+}
+
+static void add_frames(PagecacheRunQueue *q, uint64_t n, uint32_t len,
+                       bool random, double *sort, double *add)
+{
+    g_autofree PagecacheRun *runs = g_new(PagecacheRun, FRAME);
+    uint64_t i, k;
+
+    for (i = 0; i < n; i += k) {
+        PagecacheRunBatch *batch;
+        double start;
+
+        for (k = 0; k < FRAME && i + k < n; k++) {
+            runs[k] = run_of(i + k, n, len, random);
+        }
+        start = now_ns();
+        batch = pagecache_run_batch_new(runs, k);
+        *sort += now_ns() - start;
+        start = now_ns();
+        pagecache_run_queue_add(q, batch);
+        *add += now_ns() - start;
+    }
+}
+
+static void take_all(PagecacheRunQueue *q, uint64_t pages, double *take)
+{
+    g_autoptr(GArray) pieces = g_array_new(false, false,
+                                           sizeof(PagecachePiece));
+    double start = now_ns();
+    uint64_t sector, taken = 0;
+    uint32_t bytes;
+
+    while (pagecache_run_queue_take(q, UINT64_MAX / SECTOR, 256 * 1024, pieces,
+                                    pieces, &sector, &bytes)) {
+        taken += bytes / PAGE;
+        g_array_set_size(pieces, 0);
+    }
+    *take = now_ns() - start;
+    g_assert(taken == pages);
+}
+
+static void measure_queue(uint64_t n, uint32_t len, bool random)
+{
+    PagecacheRunQueue *q = pagecache_run_queue_new(PAGE);
+    double sort = 0, add = 0, take, bytes;
+    size_t before = allocated();
+
+    add_frames(q, n, len, random, &sort, &add);
+    bytes = (allocated() - before) / (double)n;
+    take_all(q, n * len, &take);
+    pagecache_run_queue_free(q);
+    printf("%4.0f M runs of %2u, %-6s  %6.2f bytes a run;  ns a run: sort "
+           "%6.1f add %6.3f take %6.1f\n", n / 1e6, len,
+           random ? "random" : "sorted", bytes, sort / n, add / n, take / n);
+    fflush(stdout);
+}
+
+static int measure_queues(void)
+{
+    static const uint32_t lengths[] = { 1, 3, 64 };
+    uint64_t n;
+    int i;
+
+    for (n = 1000000; n <= 10000000; n *= 10) {
+        for (i = 0; i < G_N_ELEMENTS(lengths); i++) {
+            measure_queue(n, lengths[i], false);
+            measure_queue(n, lengths[i], true);
+        }
+    }
+    return 0;
+}
+
+/* --- the reader --- */
+
 static PagecacheReaderSpec *make_spec(int argc, char **argv)
 {
     PagecacheReaderSpec *spec;
@@ -176,6 +291,9 @@ int main(int argc, char **argv)
     if (!g_option_context_parse(context, &argc, &argv, &err)) {
         fprintf(stderr, "%s: %s\n", argv[0], err->message);
         return 2;
+    }
+    if (only_queue) {
+        return measure_queues();
     }
     if (run_pages < 1 || gap_pages < 0 || seconds < 1 || window_mib < 1 ||
         (uint64_t)run_pages * PAGE > RAM ||

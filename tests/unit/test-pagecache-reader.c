@@ -25,7 +25,7 @@ typedef struct Model {
     unsigned npages;
 } Model;
 
-static void model_add(Model *m, PagecacheRunQueue *q, uint64_t sector,
+static void model_add(Model *m, GArray *batch, uint64_t sector,
                       unsigned npages)
 {
     PagecacheRun run = {
@@ -34,10 +34,18 @@ static void model_add(Model *m, PagecacheRunQueue *q, uint64_t sector,
     };
     unsigned i;
 
-    pagecache_run_queue_add(q, &run);
+    g_array_append_val(batch, run);
     for (i = 0; i < npages; i++) {
         m->sector_of[m->npages++] = sector + i * PAGE_SECTORS;
     }
+}
+
+static void add_batch(PagecacheRunQueue *q, GArray *batch)
+{
+    const PagecacheRun *runs = (PagecacheRun *)batch->data;
+
+    pagecache_run_queue_add(q, pagecache_run_batch_new(runs, batch->len));
+    g_array_set_size(batch, 0);
 }
 
 /* Every page of @p is out for the first time and where it belongs */
@@ -92,6 +100,8 @@ static void test_queue_random(void)
         PagecacheRunQueue *q = pagecache_run_queue_new(PAGE);
         g_autoptr(GArray) pieces = g_array_new(0, 0, sizeof(PagecachePiece));
         g_autoptr(GArray) rejects = g_array_new(0, 0, sizeof(PagecachePiece));
+        g_autoptr(GArray) batch = g_array_new(0, 0, sizeof(PagecacheRun));
+        int max_batch = g_test_rand_int_range(1, 40);
         uint32_t max_bytes = PAGE * g_test_rand_int_range(1, 70);
         bool aligned = g_test_rand_bit();
         unsigned spread = g_test_rand_int_range(100, MODEL_SECTORS);
@@ -109,7 +119,10 @@ static void test_queue_random(void)
             }
             at -= aligned ? at % PAGE_SECTORS : 0;
             expected += at + n * PAGE_SECTORS > disk ? n : 0;
-            model_add(m, q, at, n);
+            model_add(m, batch, at, n);
+            if (batch->len >= g_test_rand_int_range(1, max_batch + 1)) {
+                add_batch(q, batch);
+            }
             if (g_test_rand_int_range(0, 10) == 0) {
                 g_array_set_size(pieces, 0);
                 if (pagecache_run_queue_take(q, disk, max_bytes, pieces,
@@ -119,6 +132,7 @@ static void test_queue_random(void)
                 }
             }
         }
+        add_batch(q, batch);
         g_array_set_size(pieces, 0);
         while (pagecache_run_queue_take(q, disk, max_bytes, pieces, rejects,
                                         &sector, &bytes)) {
@@ -128,7 +142,9 @@ static void test_queue_random(void)
                 break;
             }
         }
-        pagecache_run_queue_flush(q, rejects);
+        while (pagecache_run_queue_flush(q, 20, rejects)) {
+            /* all that is left */
+        }
         g_assert(pagecache_run_queue_is_empty(q));
         for (i = 0; i < rejects->len; i++) {
             PagecachePiece *p = &g_array_index(rejects, PagecachePiece, i);
@@ -173,7 +189,7 @@ static void add(PagecacheRunQueue *q, uint64_t page_on_disk, uint32_t npages)
         .sector = page_on_disk * PAGE_SECTORS, .npages = npages,
     };
 
-    pagecache_run_queue_add(q, &run);
+    pagecache_run_queue_add(q, pagecache_run_batch_new(&run, 1));
 }
 
 static void test_queue_holes(void)
@@ -209,6 +225,238 @@ static void test_queue_holes(void)
     pagecache_run_queue_free(q);
 }
 
+/* Takes all there is; the pieces come in the order of their sectors. */
+static void check_sweep(PagecacheRunQueue *q, GArray *pieces)
+{
+    uint64_t sector, last = 0;
+    uint32_t bytes;
+    guint i, first = pieces->len;
+
+    while (pagecache_run_queue_take(q, UINT64_MAX / SECTOR, 64 * PAGE, pieces,
+                                    pieces, &sector, &bytes)) {
+        g_assert_cmpuint(bytes, <=, 64 * PAGE);
+    }
+    for (i = first; i < pieces->len; i++) {
+        uint64_t next = g_array_index(pieces, PagecachePiece, i).run.sector;
+
+        g_assert_cmpuint(next, >=, last);
+        last = next;
+    }
+}
+
+/* By sector, and runs of one sector in the order in which they were added */
+static void test_queue_order(void)
+{
+    const unsigned n = 20000;
+    PagecacheRunQueue *q = pagecache_run_queue_new(PAGE);
+    g_autoptr(GArray) pieces = g_array_new(0, 0, sizeof(PagecachePiece));
+    g_autoptr(GArray) batch = g_array_new(0, 0, sizeof(PagecacheRun));
+    unsigned i;
+
+    for (i = 0; i < n; i++) {
+        PagecacheRun run = {
+            /* sectors that differ in their first and in their last byte */
+            .sector = (uint64_t)g_test_rand_int_range(0, 100) << 40 |
+                      g_test_rand_int_range(0, 3),
+            .npages = 1, .tag = i,
+        };
+
+        g_array_append_val(batch, run);
+        if (batch->len == 1 + i % 500) {
+            add_batch(q, batch);
+        }
+    }
+    add_batch(q, batch);
+    check_sweep(q, pieces);
+    g_assert_cmpuint(pieces->len, ==, n);
+    for (i = 1; i < n; i++) {
+        const PagecacheRun *a = &g_array_index(pieces, PagecachePiece,
+                                               i - 1).run;
+        const PagecacheRun *b = &g_array_index(pieces, PagecachePiece, i).run;
+
+        g_assert(a->sector < b->sector || a->tag < b->tag);
+    }
+    pagecache_run_queue_free(q);
+}
+
+/* What lies behind the last range waits for the next sweep. */
+static void test_queue_sweep(void)
+{
+    static const unsigned at[] = { 900, 300, 700, 100, 500 };
+    PagecacheRunQueue *q = pagecache_run_queue_new(PAGE);
+    g_autoptr(GArray) pieces = g_array_new(0, 0, sizeof(PagecachePiece));
+    PagecacheRun runs[G_N_ELEMENTS(at)] = { 0 };
+    uint64_t sector;
+    uint32_t bytes;
+    unsigned i;
+
+    add(q, 400, 1);
+    add(q, 800, 1);
+    g_assert(pagecache_run_queue_take(q, 10000, PAGE, pieces, pieces, &sector,
+                                      &bytes));
+    g_assert_cmpuint(sector, ==, 400 * PAGE_SECTORS);
+
+    /* one batch, on both sides; others; and where the last range began */
+    for (i = 0; i < G_N_ELEMENTS(at); i++) {
+        runs[i].sector = at[i] * PAGE_SECTORS;
+        runs[i].npages = 1;
+    }
+    pagecache_run_queue_add(q, pagecache_run_batch_new(runs, i));
+    add(q, 250, 1);
+    add(q, 50, 1);
+    add(q, 400, 1);
+    g_array_set_size(pieces, 0);
+    while (pagecache_run_queue_take(q, 10000, PAGE, pieces, pieces, &sector,
+                                    &bytes)) {
+        static const unsigned expected[] = { 400, 500, 700, 800, 900, 50, 100,
+                                             250, 300 };
+
+        g_assert_cmpuint(sector, ==,
+                         expected[pieces->len - 1] * PAGE_SECTORS);
+    }
+    g_assert_cmpuint(pieces->len, ==, 9);
+
+    /* a queue that ends between two sweeps */
+    add(q, 200, 1);
+    add(q, 400, 1);
+    g_assert(pagecache_run_queue_take(q, 10000, PAGE, pieces, pieces, &sector,
+                                      &bytes));
+    pagecache_run_queue_add(q, pagecache_run_batch_new(runs, i));
+    pagecache_run_queue_free(q);
+}
+
+/* A long run comes piece by piece, with what others want of the same place. */
+static void test_queue_long(void)
+{
+    PagecacheRunQueue *q = pagecache_run_queue_new(PAGE);
+    g_autoptr(GArray) pieces = g_array_new(0, 0, sizeof(PagecachePiece));
+    PagecacheRun runs[] = {
+        { .sector = 0, .npages = 1000, .index = 70, .page = 5, .tag = 1 },
+        { .sector = 90 * PAGE_SECTORS, .npages = 1, .tag = 2 },
+        { .sector = 10 * PAGE_SECTORS, .npages = 300, .tag = 3 },
+    };
+    g_autofree uint8_t *times = g_new0(uint8_t, 1000);
+    unsigned ranges = 0, others = 0, i, k;
+    uint64_t sector, end = 0;
+    uint32_t bytes;
+
+    pagecache_run_queue_add(q, pagecache_run_batch_new(runs,
+                                                       G_N_ELEMENTS(runs)));
+    while (pagecache_run_queue_take(q, 1000 * PAGE_SECTORS, 64 * PAGE, pieces,
+                                    pieces, &sector, &bytes)) {
+        g_assert_cmpuint(bytes, <=, 64 * PAGE);
+        g_assert_cmpuint(sector, <=, end);
+        end = MAX(end, sector + bytes / SECTOR);
+        ranges++;
+    }
+    for (i = 0; i < pieces->len; i++) {
+        const PagecachePiece *p = &g_array_index(pieces, PagecachePiece, i);
+
+        for (k = 0; p->run.tag == 1 && k < p->run.npages; k++) {
+            g_assert_cmpuint(p->run.sector + k * PAGE_SECTORS, ==,
+                             (p->run.index + k - 70) * PAGE_SECTORS);
+            g_assert_cmpuint(p->run.page - 5, ==, p->run.index - 70);
+            times[p->run.index + k - 70]++;
+        }
+        others += p->run.tag == 1 ? 0 : p->run.npages;
+    }
+    for (i = 0; i < 1000; i++) {
+        g_assert_cmpuint(times[i], ==, 1);
+    }
+    g_assert_cmpuint(others, ==, 301);
+    g_assert_cmpuint(ranges, <=, 2 * 1000 / 64 + 2);
+    pagecache_run_queue_free(q);
+}
+
+static double cpu_seconds(void)
+{
+    return (double)clock() / CLOCKS_PER_SEC;
+}
+
+/*
+ * Millions of runs, in the largest frames and in the smallest ones, in any
+ * order, or all of one place: no more than some microseconds each.  The limit
+ * is far above what it takes even with sanitizers, and far below the square.
+ */
+static void test_queue_millions(void)
+{
+    static const unsigned sizes[] = { 149796, 1 };
+    const uint64_t n = 1000000;
+    unsigned i, same;
+
+    for (i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        for (same = 0; same < 2; same++) {
+            PagecacheRunQueue *q = pagecache_run_queue_new(PAGE);
+            g_autoptr(GArray) batch = g_array_new(0, 0, sizeof(PagecacheRun));
+            double start = cpu_seconds(), took;
+            unsigned ranges, pages;
+            uint64_t total, k;
+
+            for (k = 0; k < n; k++) {
+                PagecacheRun run = {
+                    .sector = same ? 0 : k * 0x9e3779b1 % n * PAGE_SECTORS,
+                    .npages = 1,
+                };
+
+                g_array_append_val(batch, run);
+                if (batch->len == sizes[i]) {
+                    add_batch(q, batch);
+                }
+            }
+            add_batch(q, batch);
+            take_all(q, UINT64_MAX / SECTOR, 64 * PAGE, &ranges, &pages,
+                     &total);
+            g_assert_cmpuint(pages, ==, n);
+            g_assert_cmpuint(ranges, ==, same ? (n + 255) / 256 :
+                             (n + 63) / 64);
+            pagecache_run_queue_free(q);
+            took = cpu_seconds() - start;
+            g_test_message("batches of %u, %s: %.2f s", sizes[i],
+                           same ? "one place" : "random order", took);
+            g_assert_cmpfloat(took, <, 30);
+        }
+    }
+}
+
+/* A batch is handed over, and all is given back, whatever its length. */
+static void test_queue_hand_over(void)
+{
+    const unsigned n = 1000000;
+    PagecacheRunQueue *q = pagecache_run_queue_new(PAGE);
+    g_autofree PagecacheRun *runs = g_new0(PagecacheRun, n);
+    g_autoptr(GArray) pieces = g_array_new(0, 0, sizeof(PagecachePiece));
+    PagecacheRunBatch *batch;
+    uint64_t sector;
+    uint32_t bytes;
+    double start;
+    unsigned i;
+
+    for (i = 0; i < n; i++) {
+        runs[i].sector = (uint64_t)(n - i) * PAGE_SECTORS;
+        runs[i].npages = i % 2;
+    }
+    /* somewhere in the middle of it */
+    add(q, n / 2, 1);
+    g_assert(pagecache_run_queue_take(q, UINT64_MAX / SECTOR, PAGE, pieces,
+                                      pieces, &sector, &bytes));
+    batch = pagecache_run_batch_new(runs, n);
+    start = cpu_seconds();
+    pagecache_run_queue_add(q, batch);
+    g_assert_cmpfloat(cpu_seconds() - start, <, 0.001);
+    g_array_set_size(pieces, 0);
+    for (i = 0; pagecache_run_queue_flush(q, 1000, pieces); i++) {
+        g_assert_cmpuint(pieces->len, <=, (i + 1) * 1000);
+    }
+    g_assert_cmpuint(pieces->len, ==, n / 2);
+    g_assert_cmpuint(i, ==, n / 2 / 1000);
+    g_assert(pagecache_run_queue_is_empty(q));
+    pagecache_run_queue_free(q);
+
+    /* nothing at all */
+    g_assert_null(pagecache_run_batch_new(runs, 0));
+    g_assert_null(pagecache_run_batch_new(runs, 1));
+}
+
 /* Numbers that a hostile stream may hold */
 static void test_queue_hostile(void)
 {
@@ -227,9 +475,8 @@ static void test_queue_hostile(void)
     uint64_t sector, total;
     uint32_t bytes;
 
-    for (i = 0; i < G_N_ELEMENTS(runs); i++) {
-        pagecache_run_queue_add(q, &runs[i]);
-    }
+    pagecache_run_queue_add(q, pagecache_run_batch_new(runs,
+                                                       G_N_ELEMENTS(runs)));
     g_assert(!pagecache_run_queue_take(q, 1000, 64 * PAGE, pieces, rejects,
                                        &sector, &bytes));
     g_assert_cmpuint(pieces->len, ==, 0);
@@ -1096,6 +1343,11 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache-reader/queue/random", test_queue_random);
     g_test_add_func("/pagecache-reader/queue/holes", test_queue_holes);
     g_test_add_func("/pagecache-reader/queue/hostile", test_queue_hostile);
+    g_test_add_func("/pagecache-reader/queue/order", test_queue_order);
+    g_test_add_func("/pagecache-reader/queue/sweep", test_queue_sweep);
+    g_test_add_func("/pagecache-reader/queue/long", test_queue_long);
+    g_test_add_func("/pagecache-reader/queue/millions", test_queue_millions);
+    g_test_add_func("/pagecache-reader/queue/hand-over", test_queue_hand_over);
     g_test_add_func("/pagecache-reader/random", test_random);
     g_test_add_func("/pagecache-reader/order", test_order);
     g_test_add_func("/pagecache-reader/deadline", test_deadline);
