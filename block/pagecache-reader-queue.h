@@ -31,12 +31,6 @@ PagecacheRunBatch *pagecache_run_batch_new(const PagecacheRun *runs,
 
 typedef struct PagecacheRunQueue PagecacheRunQueue;
 
-/* A run, or a part of one, in a merged range */
-typedef struct PagecachePiece {
-    PagecacheRun run;
-    uint32_t offset;        /* bytes, from the beginning of the range */
-} PagecachePiece;
-
 /* @page_size: bytes, a multiple of 512 */
 PagecacheRunQueue *pagecache_run_queue_new(uint32_t page_size);
 void pagecache_run_queue_free(PagecacheRunQueue *q);

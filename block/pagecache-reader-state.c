@@ -175,14 +175,9 @@ void pcr_not_stalled(PagecacheReader *r)
 
 /* --- Without the lock ----------------------------------------------------- */
 
-void pcr_tell(PagecacheReader *r, GArray *pieces, const uint8_t *buf, int ret)
+void pcr_tell(PagecacheReader *r, const GArray *pieces, const uint8_t *buf,
+              int ret)
 {
-    guint i;
-
-    for (i = 0; i < pieces->len; i++) {
-        PagecachePiece *p = &g_array_index(pieces, PagecachePiece, i);
-
-        r->config.done(r->config.opaque, &p->run, buf ? buf + p->offset : NULL,
-                       ret);
-    }
+    r->config.done(r->config.opaque, (const PagecachePiece *)pieces->data,
+                   pieces->len, buf, ret);
 }

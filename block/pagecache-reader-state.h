@@ -135,8 +135,9 @@ void pcr_not_stalled(PagecacheReader *r);
 
 /* --- ... and without it --------------------------------------------------- */
 
-/* Tells the caller what became of @pieces; @buf: their content or NULL */
-void pcr_tell(PagecacheReader *r, GArray *pieces, const uint8_t *buf, int ret);
+/* Tells the caller what became of @pieces; @buf: what was read, or NULL */
+void pcr_tell(PagecacheReader *r, const GArray *pieces, const uint8_t *buf,
+              int ret);
 
 /* --- pagecache-reader-watchdog.c; without it ------------------------------ */
 

@@ -56,6 +56,8 @@
 
 /* Pages that are copied, then digested, then reported in one go */
 #define PAGES_AT_ONCE   64
+/* Runs that are reported with the lock held */
+#define RUNS_AT_ONCE    64
 
 /* How long the end of the migration may wait for the return path, in ms */
 #define REPORTER_PATIENCE_MS 1000
@@ -190,41 +192,75 @@ static void push_open(PagecacheDst *d, PagecacheReport *open)
     }
 }
 
-static void report_run(PagecacheDst *d, uint8_t status,
-                       const PagecacheReportRun *run)
+/* With the lock */
+static void add_to_report(PagecacheDst *d, PagecacheReport *open,
+                          PagecacheReportRun run)
 {
-    PagecacheReport *open = status == PAGECACHE_REPORT_OK ?
-                            &d->open_ok : &d->open_unavailable;
-    PagecacheReportRun rest = *run;
+    while (run.npages) {
+        uint16_t n = pagecache_report_add(open, &run);
 
-    trace_pagecache_dst_report(run->offer, run->first, run->npages, status);
-    QEMU_LOCK_GUARD(&d->lock);
-    /* closing: the end has come, or the return path is broken */
-    while (rest.npages && !d->closing) {
-        uint16_t n = pagecache_report_add(open, &rest);
-
-        if (n < rest.npages) {
+        if (n < run.npages) {
             push_open(d, open);
         }
-        rest.first += n;
-        rest.npages -= n;
-        if (rest.digests) {
-            rest.digests += n * PAGECACHE_DIGEST_LEN;
+        run.first += n;
+        run.npages -= n;
+        if (run.digests) {
+            run.digests += n * PAGECACHE_DIGEST_LEN;
         }
     }
-    qemu_cond_broadcast(&d->cond);
 }
 
-/* @npages: at most as many as an offer has */
-static void report_unavailable(PagecacheDst *d, uint32_t offer,
-                               uint32_t first, uint32_t npages)
+/* Runs that are reported together: what is theirs alone takes no lock. */
+typedef struct Batch {
+    uint8_t status;
+    unsigned nruns;
+    uint64_t pages;
+    PagecacheReportRun runs[RUNS_AT_ONCE];
+} Batch;
+
+static void report_batch(PagecacheDst *d, Batch *batch)
 {
-    const PagecacheReportRun run = {
-        .offer = offer, .first = first, .npages = npages,
+    bool ok = batch->status == PAGECACHE_REPORT_OK;
+    unsigned i;
+
+    if (!batch->nruns) {
+        return;
+    }
+    stat64_add(ok ? &d->reported : &d->unavailable, batch->pages);
+    WITH_QEMU_LOCK_GUARD(&d->lock) {
+        /* closing: the end has come, or the return path is broken */
+        for (i = 0; i < batch->nruns && !d->closing; i++) {
+            add_to_report(d, ok ? &d->open_ok : &d->open_unavailable,
+                          batch->runs[i]);
+        }
+        qemu_cond_broadcast(&d->cond);
+    }
+    batch->nruns = 0;
+    batch->pages = 0;
+}
+
+/* report_batch() is to follow the last run. */
+static void report_run(PagecacheDst *d, Batch *batch,
+                       const PagecacheReportRun *run)
+{
+    trace_pagecache_dst_report(run->offer, run->first, run->npages,
+                               batch->status);
+    batch->runs[batch->nruns++] = *run;
+    batch->pages += run->npages;
+    if (batch->nruns == RUNS_AT_ONCE) {
+        report_batch(d, batch);
+    }
+}
+
+/* Pages of one offer or a part of it */
+static void report_unavailable(PagecacheDst *d, Batch *batch,
+                               const PagecacheRun *run)
+{
+    const PagecacheReportRun report = {
+        .offer = run->tag, .first = run->index, .npages = run->npages,
     };
 
-    stat64_add(&d->unavailable, npages);
-    report_run(d, PAGECACHE_REPORT_UNAVAILABLE, &run);
+    report_run(d, batch, &report);
 }
 
 static void accept_start(PagecacheDst *d)
@@ -326,35 +362,49 @@ static void copying_end(DstDisk *disk)
     }
 }
 
-/* Sets the bits in @copied of those of @n pages that were copied. */
-static void copy_pages(DstDisk *disk, const DstBlock *b, uint64_t page,
-                       uint32_t n, const uint8_t *data, unsigned long *copied)
+/* Some pages of a read, whatever runs they belong to */
+typedef struct Refill {
+    unsigned npages;
+    struct {
+        const uint8_t *data;
+        DstBlock *block;
+        uint64_t page;
+        uint32_t offer;
+        uint32_t index;         /* in the offer */
+        bool copied;
+    } pages[PAGES_AT_ONCE];
+    uint8_t digests[PAGES_AT_ONCE][PAGECACHE_DIGEST_LEN];
+} Refill;
+
+/* Returns how many of them the channel had claimed. */
+static unsigned copy_pages(DstDisk *disk, Refill *refill)
 {
     PagecacheDst *d = disk->d;
-    uint32_t i;
+    unsigned i, claimed = 0;
 
     copying_begin(disk);
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < refill->npages; i++) {
         if (pagecache_fault_is_armed(PAGECACHE_FAULT_DELAY_CLAIM)) {
             copying_end(disk);
             pagecache_fault_delay(PAGECACHE_FAULT_DELAY_CLAIM);
             copying_begin(disk);
         }
-        if (copy_page(d, b, page + i, data + ((size_t)i << d->page_bits))) {
-            set_bit(i, copied);
-        }
+        refill->pages[i].copied = copy_page(d, refill->pages[i].block,
+                                            refill->pages[i].page,
+                                            refill->pages[i].data);
+        claimed += !refill->pages[i].copied;
     }
     copying_end(disk);
+    return claimed;
 }
 
-/* Pages of a run that are in RAM, with their digests, which are changed */
-static void report_ok(PagecacheDst *d, PagecacheReportRun run,
+/* Pages that are in RAM, with their digests, which are changed */
+static void report_ok(PagecacheDst *d, Batch *batch, PagecacheReportRun run,
                       uint8_t *digests)
 {
     if (!run.npages) {
         return;
     }
-    stat64_add(&d->reported, run.npages);
     pagecache_fault_corrupt(PAGECACHE_FAULT_CORRUPT_DIGEST, digests,
                             (size_t)run.npages * PAGECACHE_DIGEST_LEN);
     run.digests = digests;
@@ -362,64 +412,117 @@ static void report_ok(PagecacheDst *d, PagecacheReportRun run,
         run.first++;
         run.npages--;
     }
-    report_run(d, PAGECACHE_REPORT_OK, &run);
+    report_run(d, batch, &run);
 }
 
-/* @n pages of @run from its page @first on; PAGES_AT_ONCE at most */
-static void refill(DstDisk *disk, const PagecacheRun *run, uint32_t first,
-                   uint32_t n, const uint8_t *data)
+static void digest_pages(PagecacheDst *d, Refill *refill, Batch *batch)
 {
-    PagecacheDst *d = disk->d;
-    size_t page_size = 1 << d->page_bits;
-    DECLARE_BITMAP(copied, PAGES_AT_ONCE) = { 0 };
-    uint8_t digests[PAGES_AT_ONCE][PAGECACHE_DIGEST_LEN];
-    PagecacheReportRun r = { .offer = run->tag };
-    uint32_t i;
+    PagecacheReportRun run = { .npages = 0 };
+    unsigned i, first = 0;
 
-    copy_pages(disk, &d->blocks[run->block], run->page + first, n, data,
-               copied);
-    for (i = 0; i < n; i++, data += page_size) {
-        if (!test_bit(i, copied)) {
-            stat64_add(&d->superseded, 1);
-        }
-        if (!r.npages) {
-            r.first = run->index + first + i;
-        }
+    for (i = 0; i < refill->npages; i++) {
+        uint32_t offer = refill->pages[i].offer;
+        uint32_t index = refill->pages[i].index;
+
         /*
          * The digest is of the bytes that were written.  They are private to
          * us, unlike the page, which the channel may be writing already.
          */
-        if (test_bit(i, copied) &&
-            pagecache_digest_page(&d->digest, data, page_size,
-                                  digests[r.npages])) {
-            r.npages++;
+        if (!refill->pages[i].copied ||
+            !pagecache_digest_page(&d->digest, refill->pages[i].data,
+                                   1 << d->page_bits, refill->digests[i])) {
             continue;
         }
-        report_ok(d, r, &digests[0][0]);
-        r.npages = 0;
+        if (run.npages && first + run.npages == i && run.offer == offer &&
+            run.first + run.npages == index) {
+            run.npages++;
+            continue;
+        }
+        report_ok(d, batch, run, refill->digests[first]);
+        run = (PagecacheReportRun) {
+            .offer = offer, .first = index, .npages = 1,
+        };
+        first = i;
     }
-    report_ok(d, r, &digests[0][0]);
+    report_ok(d, batch, run, refill->digests[first]);
 }
 
-static void run_done(void *opaque, const PagecacheRun *run,
-                     const uint8_t *data, int ret)
+static void do_refill(DstDisk *disk, Refill *refill)
+{
+    PagecacheDst *d = disk->d;
+    Batch batch = { .status = PAGECACHE_REPORT_OK };
+    unsigned claimed = copy_pages(disk, refill);
+
+    if (claimed) {
+        stat64_add(&d->superseded, claimed);
+    }
+    digest_pages(d, refill, &batch);
+    report_batch(d, &batch);
+    refill->npages = 0;
+}
+
+static void trace_run(const PagecacheRun *run, int ret)
+{
+    trace_pagecache_dst_refill(run->sector, run->block, run->page,
+                               run->npages, ret);
+}
+
+static void refill_runs(DstDisk *disk, const PagecachePiece *pieces, size_t n,
+                        const uint8_t *data)
+{
+    PagecacheDst *d = disk->d;
+    Refill refill;
+    size_t i;
+
+    refill.npages = 0;
+    for (i = 0; i < n; i++) {
+        const PagecacheRun *run = &pieces[i].run;
+        uint32_t k;
+
+        trace_run(run, 0);
+        for (k = 0; k < run->npages; k++) {
+            unsigned nr = refill.npages++;
+
+            refill.pages[nr].data = data + pieces[i].offset +
+                                    ((size_t)k << d->page_bits);
+            refill.pages[nr].block = &d->blocks[run->block];
+            refill.pages[nr].page = run->page + k;
+            refill.pages[nr].offer = run->tag;
+            refill.pages[nr].index = run->index + k;
+            if (refill.npages == PAGES_AT_ONCE) {
+                do_refill(disk, &refill);
+            }
+        }
+    }
+    do_refill(disk, &refill);
+}
+
+static void runs_unavailable(PagecacheDst *d, const PagecachePiece *pieces,
+                             size_t n, int ret)
+{
+    Batch batch = { .status = PAGECACHE_REPORT_UNAVAILABLE };
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        trace_run(&pieces[i].run, ret);
+        report_unavailable(d, &batch, &pieces[i].run);
+    }
+    report_batch(d, &batch);
+}
+
+static void runs_done(void *opaque, const PagecachePiece *pieces, size_t n,
+                      const uint8_t *data, int ret)
 {
     DstDisk *disk = opaque;
     PagecacheDst *d = disk->d;
-    uint32_t first, n;
 
     if (qatomic_read(&d->revoked)) {
         return;
     }
-    trace_pagecache_dst_refill(run->sector, run->block, run->page,
-                               run->npages, ret);
     if (ret < 0) {
-        report_unavailable(d, run->tag, run->index, run->npages);
-        return;
-    }
-    for (first = 0; first < run->npages; first += n) {
-        n = MIN(run->npages - first, PAGES_AT_ONCE);
-        refill(disk, run, first, n, data + ((size_t)first << d->page_bits));
+        runs_unavailable(d, pieces, n, ret);
+    } else {
+        refill_runs(disk, pieces, n, data);
     }
 }
 
@@ -492,7 +595,7 @@ static void open_reader(PagecacheDst *d, DstDisk *disk)
         .deadline_ms = s->pagecache_deadline,
         .max_bandwidth = s->pagecache_max_bandwidth,
         .sectors = disk->sectors,
-        .done = run_done,
+        .done = runs_done,
         .opaque = disk,
         .release = reader_released,
     };
@@ -737,32 +840,45 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
         if (i < o->npages) {
             stat64_add(&d->superseded, 1);
         }
-        if (run.npages && disk->reader) {
-            pagecache_populate_want(d->populate, run.block,
-                                    run.page << d->page_bits,
-                                    (uint64_t)run.npages << d->page_bits);
+        if (run.npages) {
             g_array_append_val(disk->runs, run);
-        } else if (run.npages) {
-            report_unavailable(d, run.tag, run.index, run.npages);
         }
         run.npages = 0;
     }
 }
 
 /* All of a frame at once: a reader sees them all before it begins to read. */
+static void submit_to(PagecacheDst *d, DstDisk *disk)
+{
+    Batch none = { .status = PAGECACHE_REPORT_UNAVAILABLE };
+    guint i;
+
+    for (i = 0; i < disk->runs->len; i++) {
+        PagecacheRun *run = &g_array_index(disk->runs, PagecacheRun, i);
+
+        if (disk->reader) {
+            pagecache_populate_want(d->populate, run->block,
+                                    run->page << d->page_bits,
+                                    (uint64_t)run->npages << d->page_bits);
+        } else {
+            report_unavailable(d, &none, run);
+        }
+    }
+    report_batch(d, &none);
+    if (disk->reader) {
+        pagecache_reader_submit(disk->reader,
+                                (PagecacheRun *)disk->runs->data,
+                                disk->runs->len);
+    }
+    g_array_set_size(disk->runs, 0);
+}
+
 static void submit(PagecacheDst *d)
 {
     guint i;
 
     for (i = 0; i < d->disks->len; i++) {
-        DstDisk *disk = &g_array_index(d->disks, DstDisk, i);
-
-        if (disk->runs->len) {
-            pagecache_reader_submit(disk->reader,
-                                    (PagecacheRun *)disk->runs->data,
-                                    disk->runs->len);
-            g_array_set_size(disk->runs, 0);
-        }
+        submit_to(d, &g_array_index(d->disks, DstDisk, i));
     }
 }
 

@@ -31,24 +31,32 @@ typedef struct PagecacheRun {
     uint32_t index;     /* for the caller: counts on with @page in the pieces */
 } PagecacheRun;
 
+/* A run, or a part of one, that comes back */
+typedef struct PagecachePiece {
+    PagecacheRun run;   /* describes the part */
+    uint32_t offset;    /* of its content in what was read, in bytes */
+} PagecachePiece;
+
 /*
- * Called once for every page range that was submitted, from a thread of the
- * reader's, never from within pagecache_reader_submit().  A run may come back
- * in several pieces (@run then describes the piece) but no page twice.
- * Several threads of the reader's may call it at the same time.
+ * Called with what has come back in one go, one piece or more: all pieces of a
+ * read, in the order of the disk, or some that could not be read.  It is called
+ * from a thread of the reader's, never from within pagecache_reader_submit().
+ * All that was submitted comes back.  A run may do so in several pieces, but no
+ * page twice.  Several threads of the reader's may call it at the same time.
  *
- * @data: the content, npages * page_size bytes, valid during the call only
- *        and not necessarily aligned; NULL when the pages could not be read.
+ * @data: what was read, valid during the call only and not necessarily
+ *        aligned: the content of piece p are p.run.npages * page_size bytes
+ *        from p.offset on.  NULL when the pages could not be read.
  * @ret:  0, or a negative errno: -ETIMEDOUT the deadline passed, -ECANCELED
- *        the reader was closed, -EINVAL the run reaches beyond the end of the
+ *        the reader was closed, -EINVAL the runs reach beyond the end of the
  *        disk, -EIO and others as the storage says.
  *
  * The callback may block for microseconds (copy, digest), or send on the
  * return path; it may submit more runs; it must not call
  * pagecache_reader_close().
  */
-typedef void PagecacheRunDone(void *opaque, const PagecacheRun *run,
-                              const uint8_t *data, int ret);
+typedef void PagecacheRunsDone(void *opaque, const PagecachePiece *pieces,
+                               size_t n, const uint8_t *data, int ret);
 
 /* How the disk is reached.  Made by pagecache_reader_spec_new() (BQL). */
 typedef struct PagecacheReaderSpec PagecacheReaderSpec;
@@ -75,7 +83,7 @@ typedef struct PagecacheReaderConfig {
      * can be started (no session, all threads stuck); default: 3 * deadline_ms
      */
     uint32_t giveup_ms;
-    PagecacheRunDone *done;
+    PagecacheRunsDone *done;
     void *opaque;               /* for @done and @release */
     /*
      * Called once, from any thread, when the reader lets go of @opaque: no

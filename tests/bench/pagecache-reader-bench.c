@@ -76,22 +76,29 @@ typedef struct Bench {
     uint8_t *ram;
 } Bench;
 
-static void bench_done(void *opaque, const PagecacheRun *run,
+static void bench_done(void *opaque, const PagecachePiece *pieces, size_t n,
                        const uint8_t *data, int ret)
 {
+    uint64_t pages = 0;
     Bench *b = opaque;
+    size_t i;
 
-    if (data && !no_copy) {
+    for (i = 0; i < n; i++) {
+        const PagecacheRun *run = &pieces[i].run;
         uint64_t at = run->page * PAGE % RAM;
 
         at = MIN(at, RAM - (uint64_t)run->npages * PAGE);
-        memcpy(b->ram + at, data, (size_t)run->npages * PAGE);
+        if (data && !no_copy) {
+            memcpy(b->ram + at, data + pieces[i].offset,
+                   (size_t)run->npages * PAGE);
+        }
+        pages += run->npages;
     }
     g_mutex_lock(&b->lock);
-    b->outstanding -= run->npages;
-    b->pages += run->npages;
-    b->failed += data ? 0 : run->npages;
-    /* a migration doesn't come by for each run either */
+    b->outstanding -= pages;
+    b->pages += pages;
+    b->failed += data ? 0 : pages;
+    /* a migration doesn't come by for each read either */
     if (b->outstanding <= b->window / 2 || b->failed) {
         g_cond_signal(&b->cond);
     }

@@ -77,6 +77,7 @@ typedef struct Sink {
     uint64_t *sector_of;
     uint8_t *times;             /* the page came back */
     int *ret;
+    unsigned calls;
     unsigned returned;          /* pages */
     unsigned good;
     bool released;
@@ -124,16 +125,12 @@ static inline PagecacheRun sink_run(Sink *s, uint64_t sector, unsigned n)
     return run;
 }
 
-static inline void sink_done(void *opaque, const PagecacheRun *run,
-                             const uint8_t *data, int ret)
+/* With the lock; @data: its content or NULL */
+static inline void sink_run_done(Sink *s, const PagecacheRun *run,
+                                 const uint8_t *data, int ret)
 {
-    Sink *s = opaque;
     unsigned i;
 
-    if (s->delay_us) {
-        g_usleep(s->delay_us);
-    }
-    g_mutex_lock(&s->lock);
     g_assert_cmpuint(run->block, ==, 7);
     g_assert_cmpuint(run->index - 5, ==, run->page - run->tag);
     g_assert_cmpuint(run->npages, >, 0);
@@ -154,6 +151,24 @@ static inline void sink_done(void *opaque, const PagecacheRun *run,
                                    s->offset + sector * SECTOR, PAGE));
             s->good++;
         }
+    }
+}
+
+static inline void sink_done(void *opaque, const PagecachePiece *pieces,
+                             size_t n, const uint8_t *data, int ret)
+{
+    Sink *s = opaque;
+    size_t i;
+
+    if (s->delay_us) {
+        g_usleep(s->delay_us);
+    }
+    g_mutex_lock(&s->lock);
+    s->calls++;
+    g_assert_cmpuint(n, >, 0);
+    for (i = 0; i < n; i++) {
+        sink_run_done(s, &pieces[i].run,
+                      data ? data + pieces[i].offset : NULL, ret);
     }
     g_cond_broadcast(&s->cond);
     g_mutex_unlock(&s->lock);

@@ -726,6 +726,47 @@ static void test_order(void)
     fake_end(f);
 }
 
+/* One call for a read, whatever it holds; and a few when it all comes back */
+static void test_calls(void)
+{
+    const unsigned n = 5000;
+    Sink *s = sink_new(n, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    Fake *f = g_new0(Fake, 1);
+    PagecacheReader *r = fake_open(f, s, 0, &config);
+    g_autofree PagecacheRun *runs = g_new(PagecacheRun, n);
+    PagecacheRead *read;
+    unsigned i;
+
+    fake_up(f, 64 * MiB, 512, 0);
+    g_assert_null(fake_pull(f));
+    for (i = 0; i < n; i++) {
+        /* backwards */
+        runs[i] = sink_run(s, (n - 1 - i) * PAGE_SECTORS, 1);
+    }
+    pagecache_reader_submit(r, runs, n);
+    g_assert_cmpint(g_atomic_int_get(&f->kicks), ==, 1);
+    read = fake_pull(f);
+    g_assert_cmpuint(read->offset, ==, 0);
+    g_assert_cmpuint(read->bytes, ==, 256 * 1024);
+    fake_finish(f, read, 0);
+    g_assert_cmpuint(s->returned, ==, 64);
+    g_assert_cmpuint(s->calls, ==, 1);
+    read = fake_pull(f);
+    fake_finish(f, read, -EIO);
+    g_assert_cmpuint(s->returned, ==, 128);
+    g_assert_cmpuint(s->calls, ==, 2);
+
+    /* the rest at once, but not in one call */
+    pagecache_reader_close(r);
+    g_assert(sink_wait_release(s, 5000));
+    g_assert_cmpuint(s->returned, ==, n);
+    g_assert_cmpuint(s->good, ==, 64);
+    g_assert_cmpuint(s->calls, ==, 2 + (n - 128 + 1023) / 1024);
+    sink_free(s);
+    fake_end(f);
+}
+
 static void test_deadline(void)
 {
     Sink *s = sink_new(10, 0);
@@ -1350,6 +1391,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache-reader/queue/hand-over", test_queue_hand_over);
     g_test_add_func("/pagecache-reader/random", test_random);
     g_test_add_func("/pagecache-reader/order", test_order);
+    g_test_add_func("/pagecache-reader/calls", test_calls);
     g_test_add_func("/pagecache-reader/deadline", test_deadline);
     g_test_add_func("/pagecache-reader/stall", test_stall);
     g_test_add_func("/pagecache-reader/no-stall", test_no_stall);
