@@ -138,13 +138,13 @@ static void land(PagecacheSrc *src, uint32_t number,
 }
 
 static bool take_run(PagecacheSrc *src, uint8_t status,
-                     const PagecacheReportRun *run, GArray *pages,
-                     Error **errp)
+                     const PagecacheReportRun *run, int64_t now,
+                     GArray *pages, Error **errp)
 {
     DECLARE_BITMAP(which, PAGECACHE_OFFER_PAGES_MAX) = { 0 };
-    int64_t age, now = pagecache_src_now();
     const PagecacheFlight *flight;
     PagecacheSrcDisk *disk;
+    int64_t age;
     uint32_t n;
 
     src->named += run->npages;
@@ -179,8 +179,8 @@ static bool take_run(PagecacheSrc *src, uint8_t status,
     return true;
 }
 
-static bool take_report(PagecacheSrc *src, GBytes *message, GArray *pages,
-                        Error **errp)
+static bool take_report(PagecacheSrc *src, GBytes *message, int64_t now,
+                        GArray *pages, Error **errp)
 {
     g_autofree char *err = NULL;
     PagecacheReport report;
@@ -194,7 +194,7 @@ static bool take_report(PagecacheSrc *src, GBytes *message, GArray *pages,
         g_assert_not_reached();
     }
     while (pagecache_report_next(&report, &pos, &run)) {
-        if (!take_run(src, report.status, &run, pages, errp)) {
+        if (!take_run(src, report.status, &run, now, pages, errp)) {
             return false;
         }
     }
@@ -216,6 +216,7 @@ bool pagecache_src_take_reports(PagecacheSrc *src, Error **errp)
     GArray *pages = g_array_new(FALSE, FALSE, sizeof(PagecacheProofPage));
     int64_t until = qemu_clock_get_us(QEMU_CLOCK_REALTIME) + REPORTS_US;
     uint64_t refused = pagecache_inbox_refused(src->inbox);
+    int64_t now = pagecache_src_now();  /* once: it takes as long as a page */
     bool good = true;
     GBytes *message;
     guint i;
@@ -224,7 +225,7 @@ bool pagecache_src_take_reports(PagecacheSrc *src, Error **errp)
         warn_refused(refused);
     }
     while (good && (message = pagecache_inbox_take(src->inbox))) {
-        good = take_report(src, message, pages, errp);
+        good = take_report(src, message, now, pages, errp);
         g_bytes_unref(message);
         if (qemu_clock_get_us(QEMU_CLOCK_REALTIME) >= until) {
             break;

@@ -67,7 +67,7 @@ static uint64_t storage_rate(PagecacheSrc *src)
 
 /* From here on a run has a number: that of its place in the stream. */
 static void make_offer(PagecacheSrc *src, const PagecachePoolRun *run,
-                       GArray *offers)
+                       int64_t now, GArray *offers)
 {
     const PagecacheFlight flight = {
         .page = run->page, .producer = run->producer, .block = run->block,
@@ -78,8 +78,7 @@ static void make_offer(PagecacheSrc *src, const PagecachePoolRun *run,
         .page = run->page, .sector = run->sector,
     };
     RAMBlock *rb = g_ptr_array_index(src->blocks, run->block);
-    uint32_t number = pagecache_flights_append(src->flights, &flight,
-                                               now_ms());
+    uint32_t number = pagecache_flights_append(src->flights, &flight, now);
 
     pagecache_src_disk(src, run->disk)->in_flight += run->npages;
     src->info->offered_pages += run->npages;
@@ -117,13 +116,15 @@ static void make_offers(PagecacheSrc *src, GArray *offers)
     g_autoptr(GArray) runs = g_array_new(FALSE, FALSE,
                                          sizeof(PagecachePoolRun));
     guint i, ndisks = pagecache_pool_disks(src->pool);
+    int64_t now = now_ms();
 
     for (i = 0; i < ndisks && !pagecache_flights_full(src->flights); i++) {
         collect(src, i, runs);
     }
     pagecache_fault_shuffle(PAGECACHE_FAULT_SHUFFLE_OFFERS, runs);
     for (i = 0; i < runs->len; i++) {
-        make_offer(src, &g_array_index(runs, PagecachePoolRun, i), offers);
+        make_offer(src, &g_array_index(runs, PagecachePoolRun, i), now,
+                   offers);
     }
 }
 

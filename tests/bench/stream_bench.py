@@ -49,7 +49,8 @@ class Host:
         self.trace = os.path.join(self.folder, 'trace')
         monitor = os.path.join(self.folder, 'qmp')
         self.process = subprocess.Popen(
-            [bench.qemu, '-nodefaults', '-display', 'none', '-accel', 'tcg',
+            [bench.qemu, '-name', f'{name},debug-threads=on', '-nodefaults',
+             '-display', 'none', '-accel', 'tcg',
              '-machine', 'pc,memory-backend=ram', '-S', '-m',
              f'{bench.ram // MIB}M', '-object',
              f'memory-backend-file,id=ram,size={bench.ram},share=on,'
