@@ -163,6 +163,12 @@ void pagecache_pace_tail(PagecacheTail *disks, unsigned n, uint64_t channel,
     }
 }
 
+uint64_t pagecache_pace_pending(uint64_t bytes, uint64_t proof,
+                                uint64_t channel)
+{
+    return proof && proof < channel ? (double)bytes / proof * channel : bytes;
+}
+
 int64_t pagecache_pace_patience(const PagecachePace *pace)
 {
     if (!pace->report_ms) {

@@ -107,6 +107,15 @@ typedef struct PagecacheTail {
 void pagecache_pace_tail(PagecacheTail *disks, unsigned n, uint64_t channel,
                          uint64_t todo);
 
+/*
+ * What @bytes that are being compared, at @proof bytes a second (0: not known),
+ * may still cost, as bytes on a channel of @channel bytes a second: those that
+ * it could send while they are compared, and at least themselves, because they
+ * may differ.
+ */
+uint64_t pagecache_pace_pending(uint64_t bytes, uint64_t proof,
+                                uint64_t channel);
+
 #define PAGECACHE_PATIENCE_MIN_MS 200
 /* Offers older than this are late, once the channel has nothing better. */
 int64_t pagecache_pace_patience(const PagecachePace *pace);

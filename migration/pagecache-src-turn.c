@@ -19,6 +19,7 @@
 #include "qemu/pagecache-fault.h"
 #include "migration.h"
 #include "migration-stats.h"
+#include "options.h"
 #include "pagecache-hints.h"
 #include "pagecache-hooks.h"
 #include "pagecache-ledger.h"
@@ -419,16 +420,26 @@ void pagecache_src_publish_end(PagecacheSrc *src, bool switchover)
 /* --- a turn --- */
 
 /*
- * The channel would need some time for them, and so do the threads that
- * compare them, perhaps more.
+ * Bytes a second that QEMU reckons with at the switchover.  They may be more
+ * than the channel brings now: it has a limit that does not count then, or had
+ * nothing to send.
  */
+static uint64_t switchover_rate(void)
+{
+    uint64_t downtime = migrate_downtime_limit();
+
+    return downtime ?
+           (double)migrate_get_current()->threshold_size / downtime * 1000 : 0;
+}
+
 uint64_t pagecache_src_pending_bytes(PagecacheSrc *src)
 {
-    uint64_t bytes = to_bytes(src, pagecache_proof_pending(src->proof));
-    uint64_t proof = pagecache_proof_rate(src->proof);
     uint64_t channel = pagecache_rate_get(&src->channel.rate, now_ms());
 
-    return proof && proof < channel ? (double)bytes / proof * channel : bytes;
+    return pagecache_pace_pending(to_bytes(src,
+                                           pagecache_proof_pending(src->proof)),
+                                  pagecache_proof_rate(src->proof),
+                                  MAX(channel, switchover_rate()));
 }
 
 bool pagecache_src_outstanding(PagecacheSrc *src)
