@@ -53,14 +53,19 @@
 #include "qemu-file.h"
 #include "ram.h"
 #include "trace.h"
+#include "yank_functions.h"
 
 /* Pages that are copied, then digested, then reported in one go */
 #define PAGES_AT_ONCE   64
 /* Runs that are reported with the lock held */
 #define RUNS_AT_ONCE    64
 
-/* How long the end of the migration may wait for the return path, in ms */
-#define REPORTER_PATIENCE_MS 1000
+/*
+ * How long the end of a migration waits for a report to be sent, in ms: if it
+ * failed, and if the guest runs already
+ */
+#define REPORTER_PATIENCE_FAILED_MS 1000
+#define REPORTER_PATIENCE_MS        20
 
 typedef struct DstBlock {
     RAMBlock *rb;
@@ -110,6 +115,8 @@ struct PagecacheDst {
     bool revoked;               /* atomic */
     QemuEvent copied;           /* revoked, and a copier is done */
 
+    QEMUFile *to_src;           /* what mis->to_src_file is, or was */
+
     QemuMutex lock;             /* for the rest */
     QemuCond cond;              /* reports, closing, reporter_done */
     GQueue reports;             /* of PagecacheReport: full, or ACCEPTED */
@@ -117,7 +124,8 @@ struct PagecacheDst {
     bool closing;
     bool reporter_done;
     bool reporter_started;      /* main thread */
-    QemuThread reporter;
+    QEMUFile *from_src;         /* the reporter thread has the last word */
+    uint32_t verdict;           /* which is that */
     Stat64 offered, reported, superseded, unavailable;
     int64_t blackout_us;        /* of END; -1: it has not come */
 };
@@ -156,6 +164,22 @@ static void dst_unref(void *opaque)
 }
 
 /* --- reports --- */
+
+/*
+ * Through @f, which may have been taken out of @mis meanwhile: the reporter
+ * thread need not know.
+ */
+static int send_rp(MigrationIncomingState *mis, QEMUFile *f, uint16_t type,
+                   uint16_t len, const void *data)
+{
+    QEMU_LOCK_GUARD(&mis->rp_mutex);
+
+    trace_migrate_send_rp_message(type, len);
+    qemu_put_be16(f, type);
+    qemu_put_be16(f, len);
+    qemu_put_buffer(f, data, len);
+    return qemu_fflush(f);
+}
 
 /*
  * Reader threads add runs of pages to a report of their status, which is sent
@@ -281,7 +305,10 @@ static void refuse_start(MigrationIncomingState *mis)
 
     pagecache_report_init(&r, PAGECACHE_REPORT_REFUSED);
     r.version = PAGECACHE_WIRE_VERSION;
-    migrate_send_rp_pagecache(mis, pagecache_wire_encode_report(&r, buf), buf);
+    if (mis->to_src_file) {
+        send_rp(mis, mis->to_src_file, PAGECACHE_RP_MESSAGE,
+                pagecache_wire_encode_report(&r, buf), buf);
+    }
 }
 
 /* The next one that waits; NULL: none.  g_free() it.  With the lock. */
@@ -292,6 +319,17 @@ static PagecacheReport *next_report(PagecacheDst *d)
         push_open(d, &d->open_unavailable);
     }
     return g_queue_pop_head(&d->reports);
+}
+
+/* What QEMU does with the return path at the end, see join_reporter() */
+static void say_last_word(PagecacheDst *d, MigrationIncomingState *mis)
+{
+    uint32_t be = cpu_to_be32(d->verdict);
+
+    send_rp(mis, d->to_src, PAGECACHE_RP_SHUT, sizeof(be), &be);
+    qemu_fclose(d->to_src);
+    qemu_fclose(d->from_src);
+    trace_pagecache_dst_last_word(d->verdict);
 }
 
 static void *reporter_thread(void *opaque)
@@ -314,13 +352,16 @@ static void *reporter_thread(void *opaque)
         len = pagecache_wire_encode_report(r, buf);
         g_free(r);
         pagecache_fault_delay(PAGECACHE_FAULT_LATE_REPORT);
-        ret = migrate_send_rp_pagecache(mis, len, buf);
+        ret = send_rp(mis, d->to_src, PAGECACHE_RP_MESSAGE, len, buf);
         qemu_mutex_lock(&d->lock);
     }
     d->closing = true;
     d->reporter_done = true;
     qemu_cond_broadcast(&d->cond);
     qemu_mutex_unlock(&d->lock);
+    if (d->from_src) {
+        say_last_word(d, mis);
+    }
     dst_unref(d);
     return NULL;
 }
@@ -722,6 +763,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     MigrationIncomingState *mis = migration_incoming_get_current();
     g_autofree char *err = NULL;
     uint16_t version;
+    QemuThread reporter;
     PagecacheDst *d;
     guint i;
 
@@ -793,8 +835,9 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
 
     qatomic_fetch_inc(&d->refs);
     d->reporter_started = true;
-    qemu_thread_create(&d->reporter, "mig/pc-report", reporter_thread, d,
-                       QEMU_THREAD_JOINABLE);
+    d->to_src = mis->to_src_file;
+    qemu_thread_create(&reporter, "mig/pc-report", reporter_thread, d,
+                       QEMU_THREAD_DETACHED);
     accept_start(d);
     return true;
 }
@@ -1011,34 +1054,47 @@ fail:
     return -EINVAL;
 }
 
+/* With the lock.  False: it still sends @ms from now. */
+static bool wait_for_reporter(PagecacheDst *d, int ms)
+{
+    int64_t until = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ms, left;
+
+    while (!d->reporter_done &&
+           (left = until - qemu_clock_get_ms(QEMU_CLOCK_REALTIME)) > 0) {
+        qemu_cond_timedwait(&d->cond, &d->lock, left);
+    }
+    return d->reporter_done;
+}
+
 /*
  * The reporter thread may be sending.  It is done at once when the source
- * reads its return path.  When that is broken, it must not keep us for ever;
- * but the return path of a migration that went well must stay open: without
- * our word that it did the source runs the guest, too.  That word would wait
- * for the same bytes to drain.
+ * reads its return path, as no other report follows.  If the source doesn't,
+ * the main loop, and with it the guest, must not wait for it.
+ *
+ * The return path of a migration that failed can be shut down.  That of one
+ * that went well must stay open: without QEMU's last message, which says that
+ * it did, the source runs the guest, too.  That message has to wait behind the
+ * report, so the reporter thread sends it and closes the channel, both of which
+ * QEMU does not find any more.
  */
 static void join_reporter(PagecacheDst *d)
 {
     MigrationIncomingState *mis = migration_incoming_get_current();
-    int64_t until = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
-                    REPORTER_PATIENCE_MS;
-    bool failed = mis->state == MIGRATION_STATUS_FAILED;
-    bool done;
 
-    WITH_QEMU_LOCK_GUARD(&d->lock) {
-        int64_t left;
-
-        while (!d->reporter_done && failed &&
-               (left = until - qemu_clock_get_ms(QEMU_CLOCK_REALTIME)) > 0) {
-            qemu_cond_timedwait(&d->cond, &d->lock, left);
+    QEMU_LOCK_GUARD(&d->lock);
+    if (mis->state == MIGRATION_STATUS_FAILED) {
+        if (!wait_for_reporter(d, REPORTER_PATIENCE_FAILED_MS)) {
+            qemu_file_shutdown(d->to_src);
         }
-        done = d->reporter_done;
+        while (!d->reporter_done) {
+            qemu_cond_wait(&d->cond, &d->lock);
+        }
+    } else if (!wait_for_reporter(d, REPORTER_PATIENCE_MS)) {
+        migration_ioc_unregister_yank_from_file(mis->from_src_file);
+        d->verdict = qemu_file_get_error(mis->from_src_file) != 0;
+        d->from_src = g_steal_pointer(&mis->from_src_file);
+        mis->to_src_file = NULL;
     }
-    if (!done && failed && mis->to_src_file) {
-        qemu_file_shutdown(mis->to_src_file);
-    }
-    qemu_thread_join(&d->reporter);
 }
 
 /*

@@ -31,6 +31,8 @@
  * to something else.  "PG".
  */
 #define PAGECACHE_RP_MESSAGE    0x5047
+/* MIG_RP_MSG_SHUT: QEMU's last message there, which says how it went */
+#define PAGECACHE_RP_SHUT       1
 
 /*
  * Registers the section; must come before ram_mig_init().

@@ -809,6 +809,112 @@ static void test_wrong_sectors(void)
     pct_free(t);
 }
 
+/* --- one that does not read its return path --- */
+
+#define CHANNEL "channel"
+
+/*
+ * The destination's channel is a socket that takes a few reports at most until
+ * somebody reads them.  Returns the other end.
+ */
+static int incoming_narrow(PcTest *t)
+{
+    int fds[2], size = 1;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    g_assert_cmpint(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &size,
+                               sizeof(size)), ==, 0);
+    qtest_qmp_fds_assert_success(t->dst, fds, 1,
+        "{ 'execute': 'getfd', 'arguments': { 'fdname': '" CHANNEL "' } }");
+    close(fds[0]);
+    migrate_incoming_qmp(t->dst, "fd:" CHANNEL, NULL,
+                         "{ 'exit-on-error': false }");
+    return fds[1];
+}
+
+/* A migration that goes on, with a report that can't be sent */
+static PctProxy *stop_reading(PcTest *t)
+{
+    PctProxy *p;
+    int fd = incoming_narrow(t);
+
+    p = pct_proxy_new(t, NULL, NULL, NULL);
+    pct_proxy_use(p, fd);
+    pct_migrate_slowly(t);
+    pct_open_reader(t);
+    pct_proxy_ignore(p, true);
+    pct_hint_rest(t);
+    pct_wait_figure(t->dst, "reported-pages", CACHE_PAGES);
+    return p;
+}
+
+static void assert_status(QTestState *who, const char *status)
+{
+    QDict *answer = qtest_qmp_assert_success_ref(
+        who, "{ 'execute': 'query-status' }");
+
+    g_assert_cmpstr(qdict_get_str(answer, "status"), ==, status);
+    qobject_unref(answer);
+}
+
+/*
+ * The destination has got all, and runs its guest, long before the source
+ * learns of it.  The source waits meanwhile, as it does without the capability,
+ * and does not run the guest.
+ */
+static void test_ignores_return_path(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p = stop_reading(t);
+
+    pct_full_speed(t);
+    wait_for_migration_complete(t->dst);
+    pct_check_memory(t, t->dst);
+    qtest_qmp_assert_success(t->dst, "{ 'execute': 'cont' }");
+    assert_status(t->dst, "running");
+    g_assert_cmpint(pct_figure(t->src, "reported-pages"), <, CACHE_PAGES);
+    assert_status(t->src, "finish-migrate");
+
+    pct_proxy_ignore(p, false);
+    wait_for_migration_complete(t->src);
+    assert_status(t->src, "postmigrate");
+    assert_status(t->dst, "running");
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* ... and where nobody reads it any more, the destination may still leave. */
+static void test_never_reads_again(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p = stop_reading(t);
+
+    pct_full_speed(t);
+    wait_for_migration_complete(t->dst);
+    pct_check_memory(t, t->dst);
+    qtest_quit(t->dst);
+    t->dst = NULL;
+    pct_proxy_free(p);
+    pct_free(t);
+}
+
+/* A migration that fails is told of, and the guest stays. */
+static void test_ignores_and_cuts(void)
+{
+    PcTest *t = pct_new_pair();
+    PctProxy *p = stop_reading(t);
+
+    pct_proxy_free(p);
+    pct_wait_failed(t->dst);
+    pct_wait_failed(t->src);
+    pct_wait_running(t->src);
+    pct_check_memory(t, t->src);
+    qtest_quit(t->dst);
+    t->dst = NULL;
+    pct_migrate_again(t, NULL);
+    pct_free(t);
+}
+
 int main(int argc, char **argv)
 {
     int i;
@@ -837,5 +943,11 @@ int main(int argc, char **argv)
                         test_more_offers);
     qtest_add_func("/pagecache/source/offers/wrong-sectors",
                    test_wrong_sectors);
+    qtest_add_func("/pagecache/source/return-path/not-read",
+                   test_ignores_return_path);
+    qtest_add_func("/pagecache/source/return-path/never-read",
+                   test_never_reads_again);
+    qtest_add_func("/pagecache/source/return-path/not-read-and-cut",
+                   test_ignores_and_cuts);
     return g_test_run();
 }

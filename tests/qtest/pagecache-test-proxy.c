@@ -44,6 +44,8 @@ struct PctProxy {
     uint16_t swallow;           /* message type; 0: none */
     bool hold_verdict;
     bool end_return_path;
+    bool ignore;                /* what comes back is not read */
+    int given;                  /* connected with the destination; -1: none */
     GQueue held;                /* of GByteArray: whole messages */
     GByteArray *verdict;        /* the same, one at most */
     GQueue injected;            /* the same */
@@ -427,6 +429,13 @@ static void accept_source(PctProxy *p)
     p->src = accept(p->listen_fd, NULL, NULL);
     close(p->listen_fd);
     p->listen_fd = -1;
+    g_mutex_lock(&p->lock);
+    p->dst = p->given;
+    p->given = -1;
+    g_mutex_unlock(&p->lock);
+    if (p->dst >= 0) {
+        return;
+    }
     p->dst = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     g_strlcpy(addr.sun_path, p->t->uri + strlen("unix:"),
               sizeof(addr.sun_path));
@@ -444,7 +453,7 @@ static gpointer proxy_thread(gpointer opaque)
             { .fd = p->wake, .events = POLLIN },
             { .fd = p->listen_fd, .events = POLLIN },
             { .fd = p->src, .events = POLLIN },
-            { .fd = p->dst, .events = POLLIN },
+            { .fd = is_set(p, &p->ignore) ? -1 : p->dst, .events = POLLIN },
         };
         bool end = false;
         uint64_t count;
@@ -508,7 +517,7 @@ static PctProxy *proxy_new(PcTest *t, PctProxySection *section,
     p->section = section;
     p->report = report;
     p->opaque = opaque;
-    p->src = p->dst = -1;
+    p->src = p->dst = p->given = -1;
     p->path = pct_path(t, "proxy");
     unlink(p->path);
     p->listen_fd = qtest_socket_server(p->path);
@@ -562,6 +571,9 @@ void pct_proxy_free(PctProxy *p)
     g_array_unref(p->offers);
     g_clear_pointer(&p->verdict, g_byte_array_unref);
     g_mutex_clear(&p->lock);
+    if (p->given >= 0) {
+        close(p->given);
+    }
     close(p->wake);
     g_free(p->path);
     g_free(p);
@@ -628,6 +640,21 @@ bool pct_proxy_verdict_held(PctProxy *p)
     held = p->verdict;
     g_mutex_unlock(&p->lock);
     return held;
+}
+
+void pct_proxy_ignore(PctProxy *p, bool ignore)
+{
+    g_mutex_lock(&p->lock);
+    p->ignore = ignore;
+    g_mutex_unlock(&p->lock);
+    wake(p);
+}
+
+void pct_proxy_use(PctProxy *p, int fd)
+{
+    g_mutex_lock(&p->lock);
+    p->given = fd;
+    g_mutex_unlock(&p->lock);
 }
 
 void pct_proxy_end_return_path(PctProxy *p)

@@ -98,6 +98,13 @@ void pct_proxy_swallow(PctProxy *p, uint16_t type);
  */
 void pct_proxy_hold_verdict(PctProxy *p, bool hold);
 bool pct_proxy_verdict_held(PctProxy *p);
+/* What the destination sends is not read from now on, or is again. */
+void pct_proxy_ignore(PctProxy *p, bool ignore);
+/*
+ * @fd, which the proxy closes, is connected with the destination, which need
+ * not listen.  Before the source connects.
+ */
+void pct_proxy_use(PctProxy *p, int fd);
 /* The return path ends here: the source reads its end, the stream goes on. */
 void pct_proxy_end_return_path(PctProxy *p);
 /* Sends a message of type @type to the source, past everything held. */
