@@ -19,6 +19,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -36,11 +37,56 @@ SECTORS = PAGE // 512
 MIB = 1 << 20
 #: RAM below this is the firmware's
 LOW = 64 * MIB
-DEVICE = 'disk0'
+
+
+class Disk:
+    """A file of random pages in memory, and its server, with a wire or not."""
+
+    def __init__(self, folder, name, pages, mbit=0):
+        self.name = name
+        self.file = os.path.join(folder, name)
+        self.socket = os.path.join(folder, f'{name}.nbd')
+        with open(self.file, 'wb') as file:
+            for _ in range(pages // 64):
+                file.write(os.urandom(64 * PAGE))
+        # the reader does not read a file through the host's page cache
+        command = [paths.need_tool('nbdkit', 'nbdkit'), '-f', '-r', '-U',
+                   self.socket]
+        if mbit:
+            command += ['--filter=rate']
+        command += ['file', self.file]
+        if mbit:
+            command += [f'rate={int(mbit * 1e6)}', 'burstiness=0.1']
+        self.server = subprocess.Popen(command)
+        while not os.path.exists(self.socket):
+            if self.server.poll() is not None:
+                raise LabError('nbdkit ended at once')
+            time.sleep(0.02)
+
+    def hang(self):
+        """From now on nothing is answered."""
+        self.server.send_signal(signal.SIGSTOP)
+
+    def go_away(self):
+        """From now on nobody listens."""
+        self.server.kill()
+        self.server.wait()
+
+    def close(self):
+        self.go_away()
+        os.unlink(self.socket)
+        os.unlink(self.file)
+
+    def options(self, number):
+        """What QEMU is told of it"""
+        node = f'drive{number}'
+        return ['-blockdev', f'driver=nbd,node-name={node},server.type=unix,'
+                f'server.path={self.socket},read-only=on',
+                '-device', f'virtio-blk-pci,id={self.name},drive={node}']
 
 
 class Host:
-    """One QEMU with the file as its disk."""
+    """One QEMU with the files as its disks."""
 
     def __init__(self, bench, name, *more):
         self.bench = bench
@@ -55,9 +101,8 @@ class Host:
              f'{bench.ram // MIB}M', '-object',
              f'memory-backend-file,id=ram,size={bench.ram},share=on,'
              f'mem-path={os.path.join(self.folder, "ram")},prealloc=on',
-             '-blockdev', 'driver=nbd,node-name=drive0,server.type=unix,'
-             f'server.path={bench.socket},read-only=on',
-             '-device', f'virtio-blk-pci,id={DEVICE},drive=drive0',
+             *[option for i, disk in enumerate(bench.disks)
+               for option in disk.options(i)],
              '-qmp', f'unix:{monitor},server=on,wait=off',
              '-trace', f'pagecache_src_turn,file={self.trace}', *more],
             stdin=subprocess.DEVNULL)
@@ -87,63 +132,90 @@ class Host:
                                                      file.read())]
 
 
+class Result:
+    """What one migration took"""
+
+    def __init__(self, source, destination, turns):
+        self.seconds = source['total-time'] / 1000
+        self.sent = source['ram']['transferred']
+        self.refilled = source['pagecache']['refill-bytes']
+        #: bytes that were read, by disk
+        self.read = [disk['bytes-read'] for disk in sorted(
+            destination['disks'], key=lambda disk: disk['device'])]
+        self.turns = turns
+
+
 class Bench:
     """What is the same for all migrations."""
 
-    def __init__(self, folder, qemu, ram):
+    def __init__(self, folder, qemu, ram, mbits=(0,)):
+        """@mbits: of the wire of each disk; 0: no limit"""
         self.folder = folder
         self.qemu = qemu
         self.ram = ram
-        self.disk = os.path.join(folder, 'disk')
-        self.pages = (ram - LOW) // PAGE // 64 * 64
-        with open(self.disk, 'wb') as file:
-            for _ in range(self.pages // 64):
-                file.write(os.urandom(64 * PAGE))
-        # the reader does not read a file through the host's page cache
-        self.socket = os.path.join(folder, 'nbd')
-        self.server = subprocess.Popen(
-            [paths.need_tool('nbdkit', 'nbdkit'), '-f', '-r', '-U',
-             self.socket, 'file', self.disk])
-        while not os.path.exists(self.socket):
-            if self.server.poll() is not None:
-                raise LabError('nbdkit ended at once')
-            time.sleep(0.02)
+        self.disks = []
+        #: of all disks
+        self.pages = (ram - LOW) // PAGE // (64 * len(mbits)) * (
+            64 * len(mbits))
+        try:
+            for i, mbit in enumerate(mbits):
+                self.disks.append(Disk(folder, f'disk{i}',
+                                       self.pages // len(mbits), mbit))
+        except BaseException:
+            self.close()
+            raise
 
     def close(self):
-        self.server.kill()
-        self.server.wait()
+        for disk in self.disks:
+            disk.close()
 
     def places(self, run):
-        """Where each run of pages of the disk is in RAM"""
-        order = list(range(self.pages // run))
+        """Where each run of pages of the disks is in RAM"""
+        disks = len(self.disks)
+        order = list(range(self.pages // disks // run * disks))
         random.Random(1).shuffle(order)
         return order
 
-    def fill(self, host, run):
-        """RAM of the VM; returns the file of its hints."""
+    def fill(self, host, run, hinted):
+        """RAM of the VM; returns the file of the hints of these disks."""
         hints = os.path.join(host.folder, 'hints')
         size = run * PAGE
-        with open(self.disk, 'rb') as disk, \
-                open(os.path.join(host.folder, 'ram'), 'r+b') as ram, \
-                open(hints, 'w', encoding='ascii') as text:
-            for i, place in enumerate(self.places(run)):
-                address = LOW + place * size
-                ram.seek(address)
-                ram.write(disk.read(size))
-                text.write(f'{DEVICE} {address} {i * run * SECTORS} {run}\n')
+        files = []
+        try:
+            for disk in self.disks:
+                files.append(open(disk.file, 'rb'))
+            with open(os.path.join(host.folder, 'ram'), 'r+b') as ram, \
+                    open(hints, 'w', encoding='ascii') as text:
+                for i, place in enumerate(self.places(run)):
+                    at, which = divmod(i, len(files))
+                    name = self.disks[which].name
+                    address = LOW + place * size
+                    ram.seek(address)
+                    ram.write(files[which].read(size))
+                    if name in hinted:
+                        text.write(f'{name} {address} {at * run * SECTORS} '
+                                   f'{run}\n')
+        finally:
+            for file in files:
+                file.close()
         return hints
 
-    def migrate(self, run, gbit):
-        """(seconds, bytes on the channel, bytes refilled, turns)"""
+    def migrate(self, run, gbit, hinted=None, begin=lambda: None):
+        """
+        How it went.  @hinted: names of the disks that are; @begin is called
+        when both QEMUs are there, just before.
+        """
         channel = 'unix:' + os.path.join(self.folder, 'channel')
         source = Host(self, 'source')
         try:
-            hints = self.fill(source, run)
+            hints = self.fill(source, run, [disk.name for disk in self.disks]
+                              if hinted is None else hinted)
             source.qmp.cmd('x-pagecache-add-hints', 120, filename=hints)
             destination = Host(self, 'destination', '-incoming', channel)
             try:
                 source.qmp.cmd('migrate-set-parameters', max_bandwidth=int(
                     gbit * 1e9 / 8) if gbit else 0)
+                begin()
                 source.qmp.cmd('migrate', uri=channel)
                 source.qmp.wait_event('MIGRATION', 300, lambda data:
                                       data['status'] in ('completed',
@@ -153,9 +225,8 @@ class Bench:
                     raise LabError('the migration failed: '
                                    + info.get('error-desc', '?'))
                 time.sleep(0.1)
-                return (info['total-time'] / 1000,
-                        info['ram']['transferred'],
-                        info['pagecache']['refill-bytes'], source.turns())
+                there = destination.qmp.cmd('query-migrate')['pagecache']
+                return Result(info, there, source.turns())
             finally:
                 destination.close()
         finally:
@@ -180,8 +251,10 @@ def measure(bench, args):
             for run, results in found.items():
                 results.append(bench.migrate(run, gbit))
         for run, results in found.items():
-            seconds, sent, refilled, turns = zip(*results)
-            turns = [t for each in turns for t in each] or [0]
+            seconds = [r.seconds for r in results]
+            sent = [r.sent for r in results]
+            refilled = [r.refilled for r in results]
+            turns = [t for r in results for t in r.turns] or [0]
             print(f'runs of {run:2}, '
                   f'{f"{gbit:g} Gbit/s" if gbit else "no limit"}: '
                   f'{spread(seconds)} s, channel {spread(sent, MIB, 0)} '
