@@ -130,9 +130,7 @@ static double left_after(const PagecacheTail *disks, unsigned n, double time)
     unsigned i;
 
     for (i = 0; i < n; i++) {
-        if (disks[i].rate) {
-            sum += MAX(0, disks[i].in_flight - disks[i].rate * time);
-        }
+        sum += MAX(0, disks[i].in_flight - disks[i].rate * time);
     }
     return sum;
 }
@@ -158,7 +156,7 @@ void pagecache_pace_tail(PagecacheTail *disks, unsigned n, uint64_t channel,
         }
     }
     for (i = 0; i < n; i++) {
-        disks[i].share = !disks[i].rate || !channel ? 0 :
+        disks[i].share = !channel ? 0 :
                          MAX(0, disks[i].in_flight - disks[i].rate * late);
     }
 }

@@ -92,11 +92,11 @@ void pagecache_channel_share(const PagecacheChannel *channel, int64_t now,
                              uint64_t *low, uint64_t *chunk);
 
 /*
- * The pool is empty.  @in_flight bytes of each disk are on their way, at @rate
+ * @in_flight bytes of each disk are on their way, or wait for it, at @rate
  * bytes a second, and @todo bytes are left for the channel, which sends
  * @channel a second: what the channel takes of each so that all end at the
- * same time.  Nothing of a disk whose rate is not known (0): there patience
- * decides.
+ * same time.  All of a disk from which nothing comes (0): there the channel is
+ * needed most, and what it would take of the others comes without it.
  */
 typedef struct PagecacheTail {
     uint64_t in_flight;

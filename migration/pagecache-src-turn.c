@@ -285,10 +285,15 @@ static void release_in_flight(PagecacheSrc *src, uint64_t chunk, uint64_t todo)
     uint64_t pages = MAX(to_pages(src, chunk), 1);
     uint64_t late = release_late(src, pages);
     g_autofree PagecacheTail *tails = NULL;
-    guint n;
+    guint i, n;
 
     count_in_flight_released(src, late, "channel idle, late report");
     tails = tails_new(src, false, &n);
+    for (i = 0; i < n; i++) {
+        if (!tails[i].rate) {
+            tails[i].in_flight = 0;     /* there patience decides */
+        }
+    }
     pagecache_pace_tail(tails, n,
                         pagecache_rate_get(&src->channel.rate, now_ms()),
                         todo + to_bytes(src, late));

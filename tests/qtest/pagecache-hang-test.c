@@ -26,10 +26,41 @@ static PctRelay relay;
 
 #define CONTROLLER " -device virtio-scsi-pci,id=scsi0,addr=0x6 "
 
+/* Another disk, which never hangs */
+#define OTHER_PAGES     512
+
+/* Returns its arguments; g_free() them */
+static char *make_other_disk(PcTest *t)
+{
+    g_autofree char *path = pct_path(t, "other");
+    g_autofree uint8_t *data = g_malloc(OTHER_PAGES * PAGE);
+    unsigned i;
+
+    for (i = 0; i < OTHER_PAGES * PAGE; i++) {
+        data[i] = g_rand_int(t->rand);
+    }
+    g_assert_true(g_file_set_contents(path, (char *)data, OTHER_PAGES * PAGE,
+                                      NULL));
+    return g_strdup_printf(
+        " -blockdev file,node-name=disk1,read-only=on,filename=%s "
+        "-device virtio-blk-pci,id=blk1,drive=disk1,addr=0x7 ", path);
+}
+
+/* All of it is in the guest's RAM. */
+static void put_other_pages(PcTest *t)
+{
+    g_autofree char *path = pct_path(t, "other"), *data = NULL;
+    gsize len;
+
+    g_assert_true(g_file_get_contents(path, &data, &len, NULL));
+    pct_write(t, ZERO_START, data, len);
+}
+
 /* The source has the image as a file, the destination through the relay. */
-static PcTest *hang_new_on(const char *machine, const char *args)
+static PcTest *hang_new_on(const char *machine, bool other, const char *args)
 {
     PcTest *t;
+    g_autofree char *more = NULL;
     g_autofree char *src = NULL, *disk = NULL, *dst = NULL;
 
     t = pct_new_iscsi(&tgt);
@@ -40,10 +71,12 @@ static PcTest *hang_new_on(const char *machine, const char *args)
     tgtd_bind_all(&tgt);
     pct_relay_start(&relay, tgt.port);
 
-    src = g_strdup_printf(DISK_ARGS CONTROLLER, t->disk);
+    more = other ? make_other_disk(t) : g_strdup("");
+    src = g_strdup_printf(DISK_ARGS CONTROLLER "%s", t->disk, more);
     disk = pct_iscsi_args(relay.port);
     dst = g_strdup_printf("%s" CONTROLLER "-global "
-                          "migration.x-pagecache-deadline=300 %s", disk, args);
+                          "migration.x-pagecache-deadline=300 %s%s", disk, more,
+                          args);
     pct_start_src(t, src);
     pct_start_dst(t, dst);
     /* that of the guest's own disk */
@@ -56,7 +89,7 @@ static PcTest *hang_new_on(const char *machine, const char *args)
 /* The whole cache is hinted. */
 static PcTest *hang_new(const char *args)
 {
-    PcTest *t = hang_new_on("q35", args);
+    PcTest *t = hang_new_on("q35", false, args);
 
     if (t) {
         pct_hint_cache(t);
@@ -259,6 +292,34 @@ static void test_and_recovers(void)
     hang_free(t);
 }
 
+/*
+ * A disk that hangs has its window full, and for ever.  That is none of the
+ * other's business, all of whose pages are offered and proven; only those of
+ * the first one are left for the channel.
+ */
+static void test_other_disk(void)
+{
+    PcTest *t = hang_new_on("q35", true,
+                            "-global migration.x-pagecache-deadline=60000");
+
+    if (!t) {
+        return;
+    }
+    put_other_pages(t);
+    pct_hint_cache(t);
+    pct_relay_hang(&relay, 1);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
+    pct_hint(t, "blk1", ZERO_START, 0, OTHER_PAGES);
+    pct_wait_figure(t->src, "proven-pages", OTHER_PAGES);
+    g_assert_cmpint(pct_figure(t->src, "in-flight-pages"), ==, CACHE_PAGES);
+    pct_finish(t);
+    pct_check_figures(t);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, OTHER_PAGES);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), ==, CACHE_PAGES);
+    hang_free(t);
+}
+
 /* The guest's disk hangs with the rest, and yet it arrives. */
 static void test_all_of_it(void)
 {
@@ -285,7 +346,7 @@ static void test_all_of_it(void)
 /* The rest is offered to a reader whose reads hang, and will for long. */
 static PcTest *hang_before_unplug(void)
 {
-    PcTest *t = hang_new_on("pc",
+    PcTest *t = hang_new_on("pc", false,
                             "-global migration.x-pagecache-deadline=60000");
 
     if (t) {
@@ -400,6 +461,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/hang/cancel", test_cancel);
     qtest_add_func("/pagecache/hang/and-recovers", test_and_recovers);
     qtest_add_func("/pagecache/hang/all-of-it", test_all_of_it);
+    qtest_add_func("/pagecache/hang/other-disk", test_other_disk);
     qtest_add_func("/pagecache/hang/unplug/source", test_unplug_source);
     qtest_add_func("/pagecache/hang/unplug/destination",
                    test_unplug_destination);

@@ -409,7 +409,6 @@ static void test_tail_unknown(void)
 {
     g_assert_cmpuint(tail_share(GiB, 0, 0, 0), ==, 0);
     g_assert_cmpuint(tail_share(GiB, 10000, 0, 0), ==, 0);
-    g_assert_cmpuint(tail_share(GiB, 0, 10000, 0), ==, 0);
     pagecache_pace_tail(NULL, 0, 10000, 5);
 }
 
@@ -433,7 +432,6 @@ static void test_tail_disks(void)
         { .in_flight = 4000000, .rate = 1000000 },
         { .in_flight = 1000000, .rate = 1000000 },
         { .in_flight = 4000000, .rate = 2000000 },
-        { .in_flight = 9000000 },               /* no report came so far */
     };
 
     /* (4 - 2) s of the first and none of the others: 2 s on the channel */
@@ -441,12 +439,41 @@ static void test_tail_disks(void)
     assert_near(disks[0].share, 2000000, 1);
     g_assert_cmpuint(disks[1].share, ==, 0);
     g_assert_cmpuint(disks[2].share, <, 1000);
-    g_assert_cmpuint(disks[3].share, ==, 0);
     /* All of the first two but 0.5 s, and of the third (4 - 1) MB */
     pagecache_pace_tail(disks, ARRAY_SIZE(disks), 14000000, 0);
     assert_near(disks[0].share, 3500000, 1);
     assert_near(disks[1].share, 500000, 1);
     assert_near(disks[2].share, 3000000, 1);
+}
+
+/*
+ * One from which nothing comes gives all that it has, and the others only what
+ * the channel has time for besides.
+ */
+static void test_tail_stuck(void)
+{
+    PagecacheTail disks[] = {
+        { .in_flight = 3000000 },
+        { .in_flight = 4000000, .rate = 1000000 },
+        { .in_flight = 4000000, .rate = 1000000 },
+    };
+
+    g_assert_cmpuint(tail_share(GiB, 0, 10000, 0), ==, GiB);
+    /* 4 s on all wires: there is nothing to share but what is stuck. */
+    pagecache_pace_tail(disks, ARRAY_SIZE(disks), 750000, 0);
+    g_assert_cmpuint(disks[0].share, ==, 3000000);
+    g_assert_cmpuint(disks[1].share, <, 1000);
+    g_assert_cmpuint(disks[2].share, <, 1000);
+    /* The channel needs longer for it alone than they do. */
+    pagecache_pace_tail(disks, ARRAY_SIZE(disks), 500000, 0);
+    g_assert_cmpuint(disks[0].share, ==, 3000000);
+    g_assert_cmpuint(disks[1].share, ==, 0);
+    g_assert_cmpuint(disks[2].share, ==, 0);
+    /* 2.2 s: 11 MB over 5 MB/s */
+    pagecache_pace_tail(disks, ARRAY_SIZE(disks), 3000000, 0);
+    g_assert_cmpuint(disks[0].share, ==, 3000000);
+    assert_near(disks[1].share, 1800000, 1);
+    assert_near(disks[2].share, 1800000, 1);
 }
 
 /* Whatever the rates are, there is no more to take than there is. */
@@ -593,6 +620,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache/pace/tail/unknown", test_tail_unknown);
     g_test_add_func("/pagecache/pace/tail/share", test_tail_share);
     g_test_add_func("/pagecache/pace/tail/disks", test_tail_disks);
+    g_test_add_func("/pagecache/pace/tail/stuck", test_tail_stuck);
     g_test_add_func("/pagecache/pace/tail/bounds", test_tail_bounds);
     g_test_add_func("/pagecache/pace/is-low", test_is_low);
     g_test_add_func("/pagecache/pace/pending", test_pending);
