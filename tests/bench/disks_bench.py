@@ -24,7 +24,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)),
                                 '..', 'lab'))
 from lab import paths                   # noqa: E402
 from lab.paths import LabError          # noqa: E402
-from stream_bench import Bench, Disk, LOW, MIB  # noqa: E402
+from stream_bench import (              # noqa: E402
+    Bench, Disk, LOW, MIB, end_when_told)
 
 RUN = 64
 
@@ -128,6 +129,7 @@ def main():
     for n in args.case or ():
         if not 1 <= n <= len(CASES):
             parser.error(f'--case {n}: expected from 1 to {len(CASES)}')
+    end_when_told()
     measure([CASES[n - 1] for n in args.case] if args.case else CASES, args)
 
 
