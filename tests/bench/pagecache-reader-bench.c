@@ -6,36 +6,27 @@
  *   pagecache-reader-bench [OPTION...] PORTAL TARGET LUN
  *   pagecache-reader-bench [OPTION...] HOST PORT        (NBD)
  *   pagecache-reader-bench [OPTION...] FILE
+ *   pagecache-reader-bench [OPTION...] --files FILE...
  *
- * Prints one line: MiB/s of pages, MiB/s from storage, reads, processors used.
- *
- *   pagecache-reader-bench --queue
- *
- * What the reader's queue costs, in nanoseconds a run: to sort a frame's runs,
- * to add them, and to take them.  No storage, one thread, one line for each
- * number of runs, their length and order.  Bytes are what the process has got
- * from the allocator while all runs are in the queue.
+ * Prints one line: MiB/s of pages, MiB/s from storage, reads, processors used,
+ * of all disks together.
  *
  * Copyright (c) 2026 The skip-pagecache authors
  */
 
 #include "qemu/osdep.h"
-#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include "pagecache-reader-int.h"
-#include "pagecache-reader-queue.h"
 
 #define SECTOR  512u
 #define PAGE    4096u
 #define MiB     (1024u * 1024)
 #define RAM     (64 * MiB)      /* copied into, in turn */
-#define FRAME   149796u         /* offers in the largest frame */
 
 static int sessions, depth, max_read_kib, seconds = 5, run_pages = 16;
 static int gap_pages, window_mib = 64, size_mib = 1024, cap_mib;
-static gboolean shuffle, no_copy, only_queue;
+static gboolean shuffle, no_copy, many_files;
 
 static const GOptionEntry options[] = {
     { "sessions", 's', 0, G_OPTION_ARG_INT, &sessions,
@@ -51,23 +42,30 @@ static const GOptionEntry options[] = {
     { "gap", 'g', 0, G_OPTION_ARG_INT, &gap_pages,
       "Pages between runs (default: 0)", "N" },
     { "window", 'w', 0, G_OPTION_ARG_INT, &window_mib,
-      "MiB outstanding (default: 64)", "N" },
+      "MiB outstanding a disk (default: 64)", "N" },
     { "size", 0, 0, G_OPTION_ARG_INT, &size_mib,
-      "MiB of the disk that are read (default: 1024)", "N" },
+      "MiB of each disk that are read (default: 1024)", "N" },
     { "cap", 0, 0, G_OPTION_ARG_INT, &cap_mib,
-      "MiB/s, bandwidth cap (default: none)", "N" },
+      "MiB/s a disk, bandwidth cap (default: none)", "N" },
     { "random", 0, 0, G_OPTION_ARG_NONE, &shuffle,
       "Runs in random order", NULL },
     { "no-copy", 0, 0, G_OPTION_ARG_NONE, &no_copy,
       "Don't touch what was read, as other benchmarks do", NULL },
-    { "queue", 0, 0, G_OPTION_ARG_NONE, &only_queue,
-      "What the queue costs, without storage", NULL },
+    { "files", 0, 0, G_OPTION_ARG_NONE, &many_files,
+      "Each argument is a disk, and they are read at once", NULL },
     { NULL }
 };
 
+/* What the thread that submits waits for */
+static GMutex due_lock;
+static GCond due_cond;
+static bool is_due;
+
 typedef struct Bench {
+    PagecacheReader *reader;
+    guint next;                 /* run to submit */
+
     GMutex lock;
-    GCond cond;
     uint64_t window;            /* pages; constant */
     uint64_t outstanding;       /* pages */
     uint64_t pages;             /* that came back */
@@ -76,11 +74,34 @@ typedef struct Bench {
     uint8_t *ram;
 } Bench;
 
+static void wake_main(void)
+{
+    g_mutex_lock(&due_lock);
+    is_due = true;
+    g_cond_signal(&due_cond);
+    g_mutex_unlock(&due_lock);
+}
+
+/* False: @end has passed */
+static bool wait_due(int64_t end)
+{
+    bool ok = true;
+
+    g_mutex_lock(&due_lock);
+    while (!is_due && ok) {
+        ok = g_cond_wait_until(&due_cond, &due_lock, end);
+    }
+    is_due = false;
+    g_mutex_unlock(&due_lock);
+    return ok;
+}
+
 static void bench_done(void *opaque, const PagecachePiece *pieces, size_t n,
                        const uint8_t *data, int ret)
 {
     uint64_t pages = 0;
     Bench *b = opaque;
+    bool wake;
     size_t i;
 
     for (i = 0; i < n; i++) {
@@ -95,14 +116,16 @@ static void bench_done(void *opaque, const PagecachePiece *pieces, size_t n,
         pages += run->npages;
     }
     g_mutex_lock(&b->lock);
+    wake = b->outstanding > b->window / 2;
     b->outstanding -= pages;
     b->pages += pages;
     b->failed += data ? 0 : pages;
     /* a migration doesn't come by for each read either */
-    if (b->outstanding <= b->window / 2 || b->failed) {
-        g_cond_signal(&b->cond);
-    }
+    wake = (wake && b->outstanding <= b->window / 2) || b->failed;
     g_mutex_unlock(&b->lock);
+    if (wake) {
+        wake_main();
+    }
 }
 
 static void bench_release(void *opaque)
@@ -111,8 +134,8 @@ static void bench_release(void *opaque)
 
     g_mutex_lock(&b->lock);
     b->released = true;
-    g_cond_signal(&b->cond);
     g_mutex_unlock(&b->lock);
+    wake_main();
 }
 
 /* All runs of the disk, in the order in which they are submitted */
@@ -152,115 +175,26 @@ static double cpu_seconds(void)
            (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
 }
 
-/* --- the queue --- */
-
-/* CPU time, since it is a single thread that is measured */
-static double now_ns(void)
+static PagecacheReaderSpec *file_spec(const char *path)
 {
-    struct timespec t;
+    PagecacheReaderSpec *spec;
 
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * 1e9 + t.tv_nsec;
-}
-
-static size_t allocated(void)
-{
-    struct mallinfo2 info = mallinfo2();
-
-    return info.uordblks + info.hblkhd;
-}
-
-/* Run number @i of @n, which follow each other on the disk without a gap */
-static PagecacheRun run_of(uint64_t i, uint64_t n, uint32_t len, bool random)
-{
-    /* a permutation: @n is a power of ten, the factor has neither 2 nor 5 */
-    uint64_t at = random ? i * 0x9e3779b1 % n : i;
-
-    return (PagecacheRun) {
-        .sector = at * len * (PAGE / SECTOR), .page = i * len, .npages = len,
-        .tag = i,
-    };
-}
-
-static void add_frames(PagecacheRunQueue *q, uint64_t n, uint32_t len,
-                       bool random, double *sort, double *add)
-{
-    g_autofree PagecacheRun *runs = g_new(PagecacheRun, FRAME);
-    uint64_t i, k;
-
-    for (i = 0; i < n; i += k) {
-        PagecacheRunBatch *batch;
-        double start;
-
-        for (k = 0; k < FRAME && i + k < n; k++) {
-            runs[k] = run_of(i + k, n, len, random);
-        }
-        start = now_ns();
-        batch = pagecache_run_batch_new(runs, k);
-        *sort += now_ns() - start;
-        start = now_ns();
-        pagecache_run_queue_add(q, batch);
-        *add += now_ns() - start;
+    if (!pagecache_reader_file_ops) {
+        fprintf(stderr, "built without the engine for files\n");
+        exit(2);
     }
+    spec = pagecache_reader_spec_alloc(pagecache_reader_file_ops);
+    spec->u.file.path = g_strdup(path);
+    spec->name = g_strdup(path);
+    return spec;
 }
-
-static void take_all(PagecacheRunQueue *q, uint64_t pages, double *take)
-{
-    g_autoptr(GArray) pieces = g_array_new(false, false,
-                                           sizeof(PagecachePiece));
-    double start = now_ns();
-    uint64_t sector, taken = 0;
-    uint32_t bytes;
-
-    while (pagecache_run_queue_take(q, UINT64_MAX / SECTOR, 256 * 1024, pieces,
-                                    pieces, &sector, &bytes)) {
-        taken += bytes / PAGE;
-        g_array_set_size(pieces, 0);
-    }
-    *take = now_ns() - start;
-    g_assert(taken == pages);
-}
-
-static void measure_queue(uint64_t n, uint32_t len, bool random)
-{
-    PagecacheRunQueue *q = pagecache_run_queue_new(PAGE);
-    double sort = 0, add = 0, take, bytes;
-    size_t before = allocated();
-
-    add_frames(q, n, len, random, &sort, &add);
-    bytes = (allocated() - before) / (double)n;
-    take_all(q, n * len, &take);
-    pagecache_run_queue_free(q);
-    printf("%4.0f M runs of %2u, %-6s  %6.2f bytes a run;  ns a run: sort "
-           "%6.1f add %6.3f take %6.1f\n", n / 1e6, len,
-           random ? "random" : "sorted", bytes, sort / n, add / n, take / n);
-    fflush(stdout);
-}
-
-static int measure_queues(void)
-{
-    static const uint32_t lengths[] = { 1, 3, 64 };
-    uint64_t n;
-    int i;
-
-    for (n = 1000000; n <= 10000000; n *= 10) {
-        for (i = 0; i < G_N_ELEMENTS(lengths); i++) {
-            measure_queue(n, lengths[i], false);
-            measure_queue(n, lengths[i], true);
-        }
-    }
-    return 0;
-}
-
-/* --- the reader --- */
 
 static PagecacheReaderSpec *make_spec(int argc, char **argv)
 {
     PagecacheReaderSpec *spec;
 
-    if (argc == 2 && pagecache_reader_file_ops) {
-        spec = pagecache_reader_spec_alloc(pagecache_reader_file_ops);
-        spec->u.file.path = g_strdup(argv[1]);
+    if (argc == 2) {
+        return file_spec(argv[1]);
     } else if (argc == 3 && pagecache_reader_nbd_ops) {
         spec = pagecache_reader_spec_alloc(pagecache_reader_nbd_ops);
         spec->u.nbd.host = g_strdup(argv[1]);
@@ -273,12 +207,113 @@ static PagecacheReaderSpec *make_spec(int argc, char **argv)
         spec->u.iscsi.lun = atoi(argv[3]);
         spec->u.iscsi.initiator = g_strdup("iqn.2026-01.skip-pagecache:bench");
     } else {
-        fprintf(stderr, "%s: expected FILE, HOST PORT or PORTAL TARGET "
-                "LUN\n", argv[0]);
+        fprintf(stderr, "%s: expected FILE, --files FILE..., HOST PORT or "
+                "PORTAL TARGET LUN\n", argv[0]);
         exit(2);
     }
     spec->name = g_strdup(argv[1]);
     return spec;
+}
+
+static void open_disk(Bench *b, PagecacheReaderSpec *spec, uint8_t *ram)
+{
+    PagecacheReaderConfig config = {
+        .page_size = PAGE,
+        .sessions = sessions,
+        .depth = depth,
+        .max_read = max_read_kib * 1024,
+        .max_bandwidth = (uint64_t)cap_mib * MiB,
+        .done = bench_done,
+        .release = bench_release,
+        .opaque = b,
+    };
+    PagecacheReaderStats stats;
+
+    g_mutex_init(&b->lock);
+    b->window = (uint64_t)window_mib * MiB / PAGE;
+    b->ram = ram;
+    b->reader = pagecache_reader_open(spec, &config);
+    if (!b->reader) {
+        fprintf(stderr, "no thread could be created\n");
+        exit(1);
+    }
+    pagecache_reader_start(b->reader);
+    do {
+        g_usleep(1000);
+        pagecache_reader_stats(b->reader, &stats);
+        g_free(stats.last_error);
+    } while (stats.state == PAGECACHE_READER_OPENING);
+}
+
+/* Fills the window of @b if half of it is back; false: reads failed */
+static bool submit(Bench *b, GArray *runs)
+{
+    uint64_t n = 0;
+
+    g_mutex_lock(&b->lock);
+    if (b->failed) {
+        g_mutex_unlock(&b->lock);
+        return false;
+    }
+    if (b->outstanding <= b->window / 2) {
+        n = (b->window - b->outstanding) / run_pages + 1;
+        b->outstanding += n * run_pages;
+    }
+    g_mutex_unlock(&b->lock);
+    while (n) {
+        guint some = MIN(n, runs->len - b->next);
+
+        pagecache_reader_submit(b->reader, &g_array_index(runs, PagecacheRun,
+                                                          b->next), some);
+        b->next = (b->next + some) % runs->len;
+        n -= some;
+    }
+    return true;
+}
+
+static bool run_all(Bench *disks, int n, GArray *runs, int64_t end)
+{
+    int i;
+
+    do {
+        for (i = 0; i < n; i++) {
+            if (!submit(&disks[i], runs)) {
+                return false;
+            }
+        }
+    } while (wait_due(end) || g_get_monotonic_time() < end);
+    return true;
+}
+
+static void report(Bench *disks, int n, double took, double cpu)
+{
+    uint64_t pages = 0, bytes = 0, reads = 0, failed = 0;
+    g_autofree char *error = NULL;
+    const char *method = NULL;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        PagecacheReaderStats stats;
+
+        pagecache_reader_stats(disks[i].reader, &stats);
+        bytes += stats.bytes_read;
+        reads += stats.reads;
+        method = stats.method;
+        if (!error) {
+            error = stats.last_error;
+        } else {
+            g_free(stats.last_error);
+        }
+        g_mutex_lock(&disks[i].lock);
+        pages += disks[i].pages;
+        failed += disks[i].failed;
+        g_mutex_unlock(&disks[i].lock);
+    }
+    printf("%7.1f MiB/s of pages, %7.1f MiB/s from storage, %" PRIu64
+           " reads, %.2f processors, %" PRIu64 " pages failed%s%s; %s\n",
+           pages * (double)PAGE / MiB / took, bytes / (double)MiB / took,
+           reads, cpu / took, failed, error ? ": " : "", error ?: "",
+           method ?: "method not known");
 }
 
 int main(int argc, char **argv)
@@ -286,21 +321,17 @@ int main(int argc, char **argv)
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_autoptr(GError) err = NULL;
     g_autoptr(GArray) runs = NULL;
-    Bench b = { .outstanding = 0 };
-    PagecacheReaderConfig config = { .page_size = PAGE };
-    PagecacheReaderStats stats;
-    PagecacheReader *r;
-    int64_t start, end;
+    g_autofree Bench *disks = NULL;
+    int64_t start;
     double cpu, took;
-    guint next = 0;
+    uint8_t *ram;
+    int n = 1, i;
+    bool ok;
 
     g_option_context_add_main_entries(context, options, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &err)) {
         fprintf(stderr, "%s: %s\n", argv[0], err->message);
         return 2;
-    }
-    if (only_queue) {
-        return measure_queues();
     }
     if (run_pages < 1 || gap_pages < 0 || seconds < 1 || window_mib < 1 ||
         (uint64_t)run_pages * PAGE > RAM ||
@@ -308,67 +339,41 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: a number is out of range\n", argv[0]);
         return 2;
     }
-    g_mutex_init(&b.lock);
-    g_cond_init(&b.cond);
-    b.window = (uint64_t)window_mib * MiB / PAGE;
-    b.ram = g_malloc(RAM);
-    memset(b.ram, 1, RAM);
-    config.sessions = sessions;
-    config.depth = depth;
-    config.max_read = max_read_kib * 1024;
-    config.max_bandwidth = (uint64_t)cap_mib * MiB;
-    config.done = bench_done;
-    config.release = bench_release;
-    config.opaque = &b;
-    runs = make_runs();
-    r = pagecache_reader_open(make_spec(argc, argv), &config);
-    if (!r) {
-        fprintf(stderr, "%s: no thread could be created\n", argv[0]);
-        return 1;
+    if (many_files) {
+        n = argc - 1;
     }
-    pagecache_reader_start(r);
-    do {
-        g_usleep(1000);
-        pagecache_reader_stats(r, &stats);
-        g_free(stats.last_error);
-    } while (stats.state == PAGECACHE_READER_OPENING);
+    if (n < 1) {
+        fprintf(stderr, "%s: expected a file or more\n", argv[0]);
+        return 2;
+    }
+    ram = g_malloc(RAM);
+    memset(ram, 1, RAM);
+    runs = make_runs();
+    disks = g_new0(Bench, n);
+    for (i = 0; i < n; i++) {
+        open_disk(&disks[i], many_files ? file_spec(argv[i + 1]) :
+                                          make_spec(argc, argv), ram);
+    }
 
     cpu = cpu_seconds();
     start = g_get_monotonic_time();
-    end = start + seconds * G_USEC_PER_SEC;
-    g_mutex_lock(&b.lock);
-    while (!b.failed && g_get_monotonic_time() < end) {
-        guint n = runs->len - next;
-
-        if (b.outstanding > b.window / 2) {
-            g_cond_wait_until(&b.cond, &b.lock, end);
-            continue;
-        }
-        n = MIN(n, (b.window - b.outstanding) / run_pages + 1);
-        b.outstanding += (uint64_t)n * run_pages;
-        g_mutex_unlock(&b.lock);
-        pagecache_reader_submit(r, &g_array_index(runs, PagecacheRun, next),
-                                n);
-        next = (next + n) % runs->len;
-        g_mutex_lock(&b.lock);
-    }
+    ok = run_all(disks, n, runs, start + seconds * G_USEC_PER_SEC);
     took = (g_get_monotonic_time() - start) / 1e6;
     cpu = cpu_seconds() - cpu;
-    pagecache_reader_stats(r, &stats);
-    printf("%7.1f MiB/s of pages, %7.1f MiB/s from storage, %" PRIu64
-           " reads, %.2f processors, %" PRIu64 " pages failed%s%s\n",
-           b.pages * (double)PAGE / MiB / took,
-           stats.bytes_read / (double)MiB / took, stats.reads, cpu / took,
-           b.failed, stats.last_error ? ": " : "", stats.last_error ?: "");
-    g_mutex_unlock(&b.lock);
-    g_free(stats.last_error);
+    report(disks, n, took, cpu);
 
-    pagecache_reader_close(r);
-    g_mutex_lock(&b.lock);
-    while (!b.released) {
-        g_cond_wait(&b.cond, &b.lock);
+    for (i = 0; i < n; i++) {
+        pagecache_reader_close(disks[i].reader);
     }
-    g_mutex_unlock(&b.lock);
-    g_free(b.ram);
-    return b.failed ? 1 : 0;
+    for (i = 0; i < n; i++) {
+        g_mutex_lock(&disks[i].lock);
+        while (!disks[i].released) {
+            g_mutex_unlock(&disks[i].lock);
+            wait_due(INT64_MAX);
+            g_mutex_lock(&disks[i].lock);
+        }
+        g_mutex_unlock(&disks[i].lock);
+    }
+    g_free(ram);
+    return ok ? 0 : 1;
 }
