@@ -6,12 +6,16 @@
  * Copyright (c) 2026 The skip-pagecache authors
  *
  * One ring for all disks that are open now, with one thread that fills and
- * reaps it and does nothing else: what was read is handed to workers, which
- * call the reader's callbacks (a copy and a digest, so several of them).  The
- * ring goes with the last disk, when none of its reads is under way any more.
+ * reaps it.  The ring goes with the last disk, when none of its reads is under
+ * way any more.
  *
  * A disk gets one read after the other in turn, up to its depth, so that those
  * which are slow do not keep the ring from the others.
+ *
+ * What was read is given to the reader's callback (a copy and a digest) by
+ * workers, or by the ring's thread itself.  To wake a worker takes longer than
+ * to copy some pages, so the thread does it as long as it has the time: where
+ * callbacks would keep it too busy, or where they block, workers do it.
  */
 
 #include "qemu/osdep.h"
@@ -21,15 +25,28 @@
 #include "pagecache-reader-fault.h"
 #include "pagecache-reader-file.h"
 
-/* Reads in flight of all disks; one entry more is the eventfd's */
-#define RING_READS      255u
+/* Reads in flight of all disks; one more is the eventfd's */
+#define RING_READS      1023u
+#define RING_COMPLETIONS 1024u
+/* ...of which so many are started by one system call */
 #define RING_ENTRIES    256u
-/* Workers that call back */
+/* Workers that call back, and bytes that one takes at a time */
 #define COMPLETERS      4u
+#define COMPLETER_BYTES (256u * 1024)
+/* Percent of the ring's thread that reads and callbacks may take */
+#define KEEPS_UP        75
+/* ...but callbacks that are less of that are not worth a worker */
+#define WORTH           30
+/* How often that is looked at */
+#define LOOK_US         20000
+/* Callbacks that take longer than this do so after more reads were started */
+#define LONG_US         5
 /* Descriptors: the ring's and its eventfd */
 #define RING_FDS        2u
 /* EAGAIN and EINTR in a row for one read */
 #define MAX_RETRIES     100u
+/* Reads that are reaped before others are started */
+#define REAP_READS      16u
 /* The kernel's own threads, for reads that it can't start without waiting */
 #define MAX_KERNEL_THREADS 8u
 
@@ -43,27 +60,37 @@ typedef struct RingRead {
     unsigned before;        /* pcr_direct_cached() */
     int ret;
     const char *why;
-    GList link;             /* in finished */
+    GList link;             /* in done or finished */
 } RingRead;
 
 struct PcrRing {
     gint refs;              /* atomic: the thread's and the completer's */
     gint ended;             /* atomic: nothing is finished any more */
-    struct io_uring uring;  /* the thread's, once it runs */
+    struct io_uring uring;  /* the thread's */
     int event;              /* eventfd */
 
     GMutex lock;            /* for the following */
+    GCond cond;             /* @tried */
+    bool tried;             /* to make the ring: */
+    int error;              /* 0: there is one; or a negative errno */
     GQueue woken;           /* of PcrFile: something to do */
-    bool signalled;         /* the eventfd was written to */
-    GQueue finished;        /* of RingRead */
+    bool asleep;            /* the thread waits, or is about to */
+    GQueue finished;        /* of RingRead: for workers */
+    int64_t helped_us;      /* of workers in callbacks, since the last look */
 
     PcrWork completer;
 
     /* the thread's */
     GQueue ready;           /* of PcrFile that may get a read */
     GQueue waiting;         /* ...not before their wait_us */
+    GQueue done;            /* of RingRead: for the callbacks */
     unsigned inflight;
     bool quit;              /* no disk is left, and none can come */
+    bool helps;             /* it calls back by itself... */
+    bool lingers;           /* ...and that takes long */
+    int64_t called_us;      /* ...and took so long since the last look */
+    int64_t look_us;        /* when that was, */
+    int64_t look_ns;        /* ...and the CPU time then */
 
     unsigned ndisks;        /* with ring_lock */
 };
@@ -72,49 +99,12 @@ struct PcrRing {
 static GMutex ring_lock;
 static Ring *the_ring;
 
-/* --- Workers: what comes of reads ----------------------------------------- */
+/* --- What comes of reads -------------------------------------------------- */
 
-static RingRead *pop_finished(Ring *ring, bool *more)
+static void complete_read(RingRead *rr)
 {
-    GList *link;
+    PagecacheReader *r = rr->d->r;
 
-    g_mutex_lock(&ring->lock);
-    link = g_queue_pop_head_link(&ring->finished);
-    *more = ring->finished.length;
-    g_mutex_unlock(&ring->lock);
-    return link ? link->data : NULL;
-}
-
-static void ring_unref(Ring *ring)
-{
-    if (!g_atomic_int_dec_and_test(&ring->refs)) {
-        return;
-    }
-    io_uring_queue_exit(&ring->uring);
-    close(ring->event);
-    g_mutex_clear(&ring->lock);
-    g_free(ring);
-}
-
-static int64_t complete_step(PcrWork *w)
-{
-    Ring *ring = container_of(w, Ring, completer);
-    PagecacheReader *r;
-    RingRead *rr;
-    bool more;
-
-    rr = pop_finished(ring, &more);
-    if (!rr) {
-        if (g_atomic_int_get(&ring->ended) && pcr_work_end(w)) {
-            ring_unref(ring);
-            return PCR_WORK_GONE;
-        }
-        return PCR_WORK_WAIT;
-    }
-    if (more) {
-        pcr_work_push(w);
-    }
-    r = rr->d->r;
     if (rr->ret == 0) {
         const char *not_direct = pcr_direct_check(&rr->d->f, rr->read,
                                                   rr->before);
@@ -127,6 +117,75 @@ static int64_t complete_step(PcrWork *w)
     pagecache_reader_complete(r, rr->read, rr->ret, rr->why);
     pagecache_reader_unref(r);
     g_free(rr);
+}
+
+/* How long it took, in microseconds */
+static int64_t complete_all(GQueue *reads)
+{
+    int64_t began = g_get_monotonic_time();
+    GList *link;
+
+    while ((link = g_queue_pop_head_link(reads))) {
+        complete_read(link->data);
+    }
+    return g_get_monotonic_time() - began;
+}
+
+static void ring_unref(Ring *ring)
+{
+    if (!g_atomic_int_dec_and_test(&ring->refs)) {
+        return;
+    }
+    if (!ring->error) {
+        io_uring_queue_exit(&ring->uring);
+    }
+    close(ring->event);
+    g_cond_clear(&ring->cond);
+    g_mutex_clear(&ring->lock);
+    g_free(ring);
+}
+
+/* --- Workers -------------------------------------------------------------- */
+
+/* Some for one worker; true: there are more */
+static bool pop_finished(Ring *ring, GQueue *reads)
+{
+    uint32_t bytes = 0;
+    bool more;
+
+    g_mutex_lock(&ring->lock);
+    while (ring->finished.length && bytes < COMPLETER_BYTES) {
+        GList *link = g_queue_pop_head_link(&ring->finished);
+        RingRead *rr = link->data;
+
+        g_queue_push_tail_link(reads, link);
+        bytes += rr->read->bytes;
+    }
+    more = ring->finished.length;
+    g_mutex_unlock(&ring->lock);
+    return more;
+}
+
+static int64_t complete_step(PcrWork *w)
+{
+    Ring *ring = container_of(w, Ring, completer);
+    GQueue reads = G_QUEUE_INIT;
+    int64_t took;
+
+    if (pop_finished(ring, &reads)) {
+        pcr_work_push(w);
+    }
+    if (!reads.length) {
+        if (g_atomic_int_get(&ring->ended) && pcr_work_end(w)) {
+            ring_unref(ring);
+            return PCR_WORK_GONE;
+        }
+        return PCR_WORK_WAIT;
+    }
+    took = complete_all(&reads);
+    g_mutex_lock(&ring->lock);
+    ring->helped_us += took;
+    g_mutex_unlock(&ring->lock);
     return 0;
 }
 
@@ -150,7 +209,7 @@ static void take_woken(Ring *ring)
     GList *link;
 
     g_mutex_lock(&ring->lock);
-    ring->signalled = false;
+    ring->asleep = false;
     while ((link = g_queue_pop_head_link(&ring->woken))) {
         PcrFile *d = link->data;
 
@@ -220,10 +279,7 @@ static void finish_read(Ring *ring, RingRead *rr)
     ring->inflight--;
     rr->d->inflight--;
     make_ready(ring, rr->d);
-    g_mutex_lock(&ring->lock);
-    g_queue_push_tail_link(&ring->finished, &rr->link);
-    g_mutex_unlock(&ring->lock);
-    pcr_work_push(&ring->completer);
+    g_queue_push_tail_link(&ring->done, &rr->link);
 }
 
 static void reap_read(Ring *ring, RingRead *rr, int res)
@@ -309,6 +365,79 @@ static void feed(Ring *ring, PcrFile *d)
     make_ready(ring, d);
 }
 
+static void feed_all(Ring *ring)
+{
+    while (ring->ready.length && ring->inflight < RING_READS) {
+        feed(ring, g_queue_pop_head_link(&ring->ready)->data);
+    }
+}
+
+static int64_t thread_ns(void)
+{
+    struct timespec ts;
+
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0) {
+        return 0;
+    }
+    return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/*
+ * How busy the thread is, or would be if it called back.  That is its CPU time,
+ * but a callback that blocks counts as well.
+ */
+static void look(Ring *ring)
+{
+    int64_t now = g_get_monotonic_time(), took = now - ring->look_us;
+    int64_t ns, busy_us, called_us;
+
+    if (took < LOOK_US) {
+        return;
+    }
+    ns = thread_ns();
+    called_us = ring->called_us;
+    busy_us = MAX((ns - ring->look_ns) / 1000, called_us);
+    ring->look_ns = ns;
+    ring->look_us = now;
+    ring->called_us = 0;
+    g_mutex_lock(&ring->lock);
+    called_us += ring->helped_us;
+    busy_us += ring->helped_us;
+    ring->helped_us = 0;
+    g_mutex_unlock(&ring->lock);
+    ring->helps = busy_us < took * KEEPS_UP / 100 ||
+                  called_us < busy_us * WORTH / 100;
+}
+
+static void call_back(Ring *ring)
+{
+    GQueue *from = &ring->done, *to = &ring->finished;
+
+    if (!from->length) {
+        return;
+    }
+    look(ring);
+    if (ring->helps) {
+        guint n = from->length;
+        int64_t took;
+
+        if (ring->lingers) {
+            feed_all(ring);
+            io_uring_submit(&ring->uring);
+        }
+        took = complete_all(from);
+        ring->called_us += took;
+        ring->lingers = took > n * LONG_US;
+        return;
+    }
+    g_mutex_lock(&ring->lock);
+    while (from->length) {
+        g_queue_push_tail_link(to, g_queue_pop_head_link(from));
+    }
+    g_mutex_unlock(&ring->lock);
+    pcr_work_push(&ring->completer);
+}
+
 static void wait_for_event(Ring *ring)
 {
     struct io_uring_sqe *sqe = get_sqe(ring);
@@ -317,24 +446,33 @@ static void wait_for_event(Ring *ring)
     io_uring_sqe_set_data(sqe, NULL);
 }
 
+static void take_event(Ring *ring)
+{
+    uint64_t count;
+
+    /* EAGAIN when there was nothing: fine */
+    if (read(ring->event, &count, sizeof(count)) < 0) {
+        count = 0;
+    }
+    wait_for_event(ring);
+}
+
+/* Some of what has come; the disks are to get more before the rest */
 static void reap(Ring *ring)
 {
     struct io_uring_cqe *cqe;
+    unsigned i;
 
-    while (io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
+    for (i = 0; i < REAP_READS &&
+                io_uring_peek_cqe(&ring->uring, &cqe) == 0; i++) {
         RingRead *rr = io_uring_cqe_get_data(cqe);
         int res = cqe->res;
-        uint64_t count;
 
         io_uring_cqe_seen(&ring->uring, cqe);
         if (rr) {
             reap_read(ring, rr, res);
         } else {
-            /* EAGAIN when there was nothing: fine */
-            if (read(ring->event, &count, sizeof(count)) < 0) {
-                count = 0;
-            }
-            wait_for_event(ring);
+            take_event(ring);
         }
     }
 }
@@ -356,29 +494,37 @@ static void ring_wait(Ring *ring, int64_t until_us)
     io_uring_wait_cqe_timeout(&ring->uring, &cqe, &ts);
 }
 
-static gpointer ring_thread(gpointer opaque)
+/* False: there is something to do */
+static bool may_sleep(Ring *ring)
 {
-    Ring *ring = opaque;
+    bool may;
+
+    g_mutex_lock(&ring->lock);
+    may = !ring->woken.length;
+    ring->asleep = may;
+    g_mutex_unlock(&ring->lock);
+    return may;
+}
+
+static void ring_run(Ring *ring)
+{
     unsigned workers[] = { MAX_KERNEL_THREADS, MAX_KERNEL_THREADS };
 
     /* Linux 5.15; before, there may be more of them */
     io_uring_register_iowq_max_workers(&ring->uring, workers);
+    ring->look_us = g_get_monotonic_time();
+    ring->look_ns = thread_ns();
     wait_for_event(ring);
     while (!ring->quit) {
+        if (may_sleep(ring)) {
+            ring_wait(ring, first_waiting(ring));
+        }
+        reap(ring);
         take_woken(ring);
         take_waiting(ring);
-        while (ring->ready.length && ring->inflight < RING_READS) {
-            feed(ring, g_queue_pop_head_link(&ring->ready)->data);
-        }
-        if (!ring->quit) {
-            ring_wait(ring, first_waiting(ring));
-            reap(ring);
-        }
+        call_back(ring);
+        feed_all(ring);
     }
-    g_atomic_int_set(&ring->ended, 1);
-    pcr_work_push(&ring->completer);
-    ring_unref(ring);
-    return NULL;
 }
 
 /* --- A new ring ----------------------------------------------------------- */
@@ -407,46 +553,112 @@ static int try_ring(struct io_uring *uring)
     return 0;
 }
 
+/*
+ * With what makes completions cheap for one thread, where the kernel has it
+ * (Linux 6.1 and 5.19).  In the thread that is to use the ring.
+ */
+static int init_ring(struct io_uring *uring)
+{
+    static const unsigned flags[] = {
+#ifdef IORING_SETUP_DEFER_TASKRUN
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+#endif
+#ifdef IORING_SETUP_COOP_TASKRUN
+        IORING_SETUP_COOP_TASKRUN,
+#endif
+        0,
+    };
+    int ret = -EINVAL, i;
+
+    for (i = 0; ret == -EINVAL && i < G_N_ELEMENTS(flags); i++) {
+        struct io_uring_params params = {
+            .flags = flags[i] | IORING_SETUP_CQSIZE,
+            .cq_entries = RING_COMPLETIONS,
+        };
+
+        ret = io_uring_queue_init_params(RING_ENTRIES, uring, &params);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    ret = try_ring(uring);
+    if (ret < 0) {
+        io_uring_queue_exit(uring);
+    }
+    return ret;
+}
+
+static gpointer ring_thread(gpointer opaque)
+{
+    Ring *ring = opaque;
+    int error = init_ring(&ring->uring);
+
+    g_mutex_lock(&ring->lock);
+    ring->error = error;
+    ring->tried = true;
+    g_cond_signal(&ring->cond);
+    g_mutex_unlock(&ring->lock);
+    if (error == 0) {
+        ring_run(ring);
+    }
+    g_atomic_int_set(&ring->ended, 1);
+    pcr_work_push(&ring->completer);
+    ring_unref(ring);
+    return NULL;
+}
+
+/* The thread is making the ring; that takes no storage */
+static int wait_tried(Ring *ring)
+{
+    int error;
+
+    g_mutex_lock(&ring->lock);
+    while (!ring->tried) {
+        g_cond_wait(&ring->cond, &ring->lock);
+    }
+    error = ring->error;
+    g_mutex_unlock(&ring->lock);
+    return error;
+}
+
 static Ring *ring_new(char **why)
 {
     Ring *ring = g_new0(Ring, 1);
-    int ret;
+    int error;
 
-    ret = io_uring_queue_init(RING_ENTRIES, &ring->uring, 0);
-    if (ret < 0) {
-        *why = g_strdup_printf("no io_uring: %s", g_strerror(-ret));
-        g_free(ring);
-        return NULL;
-    }
-    ret = try_ring(&ring->uring);
-    if (ret < 0) {
-        *why = g_strdup_printf("no io_uring: %s", g_strerror(-ret));
-        goto fail_ring;
-    }
     ring->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (ring->event < 0) {
         *why = g_strdup_printf("no eventfd: %s", g_strerror(errno));
-        goto fail_ring;
+        g_free(ring);
+        return NULL;
     }
     g_mutex_init(&ring->lock);
-    ring->refs = 2;
+    g_cond_init(&ring->cond);
+    ring->refs = 3;         /* the thread's, the completer's, ours */
     ring->ndisks = 1;       /* the caller's */
+    ring->error = -ENOSYS;
     if (!pcr_work_init(&ring->completer, complete_step)) {
-        goto fail_thread;
+        *why = g_strdup("no io_uring: cannot create a thread");
+        ring->refs = 1;
+        ring_unref(ring);
+        return NULL;
     }
     pcr_work_allow(&ring->completer, COMPLETERS);
     if (!pagecache_reader_thread("pagecache-uring", ring_thread, ring)) {
-        goto fail_thread;
+        *why = g_strdup("no io_uring: cannot create a thread");
+        ring->refs = 2;
+        g_atomic_int_set(&ring->ended, 1);
+        pcr_work_push(&ring->completer);
+        ring_unref(ring);
+        return NULL;
+    }
+    error = wait_tried(ring);
+    ring_unref(ring);
+    if (error) {
+        *why = g_strdup_printf("no io_uring: %s", g_strerror(-error));
+        return NULL;
     }
     return ring;
-
-fail_thread:
-    *why = g_strdup("no io_uring: cannot create a thread");
-    close(ring->event);
-fail_ring:
-    io_uring_queue_exit(&ring->uring);
-    g_free(ring);
-    return NULL;
 }
 
 bool pcr_ring_add(PcrFile *d, char **why)
@@ -478,18 +690,15 @@ void pcr_ring_kick(PcrFile *d)
 {
     Ring *ring = d->ring;
     uint64_t one = 1;
-    bool signal = false;
 
     g_mutex_lock(&ring->lock);
     if (!d->woken) {
         d->woken = true;
         g_queue_push_tail_link(&ring->woken, &d->woken_link);
-        signal = !ring->signalled;
-        ring->signalled = true;
     }
     /* fails only when the counter is full: then it is awake anyway */
-    if (signal && write(ring->event, &one, sizeof(one)) < 0) {
-        signal = false;
+    if (ring->asleep && write(ring->event, &one, sizeof(one)) > 0) {
+        ring->asleep = false;
     }
     g_mutex_unlock(&ring->lock);
 }

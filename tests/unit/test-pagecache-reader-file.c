@@ -22,15 +22,15 @@ static ssize_t faulty_pread(int fd, void *buf, size_t n, off_t offset);
 static void faulty_prep_read(struct io_uring_sqe *sqe, int fd, void *buf,
                              unsigned n, uint64_t offset);
 static int faulty_queue_init(unsigned entries, struct io_uring *ring,
-                             unsigned flags);
+                             struct io_uring_params *params);
 #define pread               faulty_pread
 #define io_uring_prep_read  faulty_prep_read
-#define io_uring_queue_init faulty_queue_init
+#define io_uring_queue_init_params faulty_queue_init
 #include "../../block/pagecache-reader-file.c"
 #include "../../block/pagecache-reader-uring.c"
 #undef pread
 #undef io_uring_prep_read
-#undef io_uring_queue_init
+#undef io_uring_queue_init_params
 
 #include "test-pagecache-reader-lib.h"
 
@@ -47,6 +47,7 @@ static struct {
     size_t shortest;        /* bytes that a read returns at most; 0: all */
     unsigned interrupts;    /* calls that fail with EINTR before */
     bool no_ring;           /* there is no io_uring */
+    unsigned no_flags;      /* ...or none with these, as in older kernels */
     unsigned reads;         /* calls */
     int pipe[2];            /* never written to: hangs in the ring */
     int eio;                /* reads of it fail with EIO */
@@ -103,9 +104,15 @@ static void faulty_prep_read(struct io_uring_sqe *sqe, int fd, void *buf,
 }
 
 static int faulty_queue_init(unsigned entries, struct io_uring *ring,
-                             unsigned flags)
+                             struct io_uring_params *params)
 {
-    return faults.no_ring ? -ENOSYS : io_uring_queue_init(entries, ring, flags);
+    if (faults.no_ring) {
+        return -ENOSYS;
+    }
+    if (params->flags & faults.no_flags) {
+        return -EINVAL;
+    }
+    return io_uring_queue_init_params(entries, ring, params);
 }
 
 /* What hangs ends now */
@@ -245,6 +252,22 @@ static void check_method(PagecacheReader *r)
                     "threads: no io_uring: Function not implemented" :
                     "io_uring");
     g_free(stats.last_error);
+}
+
+#define QUICK   2000u
+
+static gint by_ring;        /* atomic: pages that the ring's thread brought */
+
+static void named_done(void *opaque, const PagecacheRun *run,
+                       const uint8_t *data, int ret)
+{
+    char name[16] = "";
+
+    g_assert_cmpint(prctl(PR_GET_NAME, name), ==, 0);
+    if (!strcmp(name, "pagecache-uring")) {
+        g_atomic_int_add(&by_ring, run->npages);
+    }
+    sink_done(opaque, run, data, ret);
 }
 
 static void submit(PagecacheReader *r, Sink *s, uint64_t sector, unsigned n)
@@ -588,6 +611,102 @@ static void test_many_disks(const void *opaque)
     g_assert_cmpuint(count_entries("/proc/self/fd"), ==, fds);
 }
 
+/* Kernels that have some of what the ring would like to have, or none */
+static void test_old_kernel(void)
+{
+    static const unsigned no_flags[] = {
+#ifdef IORING_SETUP_DEFER_TASKRUN
+        IORING_SETUP_DEFER_TASKRUN,
+        IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN,
+#endif
+        0,
+    };
+    unsigned i, threads = count_threads();
+
+    for (i = 0; i < G_N_ELEMENTS(no_flags) && can_do("ring"); i++) {
+        g_autofree char *path = disk_file(DISK);
+        Sink *s = sink_new(1000, 0);
+        PagecacheReaderConfig config = sink_config(s);
+        PagecacheReader *r = file_open(path, 0, s, &config);
+
+        faults_clear();
+        faults.no_flags = no_flags[i];
+        read_random(r, s, DISK, 1000);
+        check_method(r);
+        close_and_check(r, s);
+        wait_threads(threads);      /* the next one has a ring of its own */
+    }
+    faults.no_flags = 0;
+}
+
+/* --- Tests of who calls back ---------------------------------------------- */
+
+/*
+ * QUICK single pages, one at a time, then @slow of them, 16 at a time, whose
+ * callbacks take 5 ms.  By whom they came is left in @by_ring.
+ */
+static void read_singly(unsigned slow, unsigned *quick_by_ring, int64_t *took_us)
+{
+    g_autofree char *path = disk_file(DISK);
+    Sink *s = sink_new(QUICK + slow, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    PagecacheReader *r;
+    int64_t start;
+    unsigned i;
+
+    faults_clear();
+    config.done = named_done;
+    config.max_read = PAGE;
+    g_atomic_int_set(&by_ring, 0);
+    r = file_open(path, 0, s, &config);
+    for (i = 0; i < QUICK; i++) {
+        submit(r, s, i % 500 * 16, 1);
+        g_assert(sink_wait(s, i + 1, 5000));
+    }
+    *quick_by_ring = g_atomic_int_get(&by_ring);
+    g_atomic_int_set(&by_ring, 0);
+    s->delay_us = 5000;
+    start = g_get_monotonic_time();
+    for (; i < QUICK + slow; i++) {
+        submit(r, s, i % 500 * 16, 1);
+        g_assert(sink_wait(s, i + 1 - 16, 5000));
+    }
+    g_assert(sink_wait(s, QUICK + slow, 20000));
+    *took_us = g_get_monotonic_time() - start;
+    g_assert_cmpuint(s->good, ==, QUICK + slow);
+    check_method(r);
+    close_and_check(r, s);
+}
+
+/* The ring's thread has the time, and need not wake a worker */
+static void test_quick_callbacks(void)
+{
+    unsigned n;
+    int64_t us;
+
+    if (can_do("ring")) {
+        read_singly(0, &n, &us);
+        g_test_message("%u of %u pages by the ring's thread", n, QUICK);
+        g_assert_cmpuint(n, >, 0);
+    }
+}
+
+/* It learns that callbacks block, for whatever reason: they do not add up */
+static void test_slow_callbacks(void)
+{
+    enum { SLOW = 400 };
+    unsigned n;
+    int64_t us;
+
+    if (can_do("ring")) {
+        read_singly(SLOW, &n, &us);
+        g_test_message("%d of %d pages by the ring's thread, in %" PRId64
+                       " ms", g_atomic_int_get(&by_ring), SLOW, us / 1000);
+        g_assert_cmpint(us, <, SLOW * 5000 / 2);
+        g_assert_cmpint(g_atomic_int_get(&by_ring), <, SLOW / 4);
+    }
+}
+
 /* --- Tests of opening ----------------------------------------------------- */
 
 /* open() itself never returns: that of a FIFO nobody writes to */
@@ -793,6 +912,11 @@ int main(int argc, char **argv)
     add_both("all-hang", test_all_hang);
     add_both("most-hang", test_most_hang);
     add_both("many-disks", test_many_disks);
+    g_test_add_func("/pagecache-reader-file/old-kernel", test_old_kernel);
+    g_test_add_func("/pagecache-reader-file/quick-callbacks",
+                    test_quick_callbacks);
+    g_test_add_func("/pagecache-reader-file/slow-callbacks",
+                    test_slow_callbacks);
     g_test_add_func("/pagecache-reader-file/open-hangs", test_open_hangs);
     g_test_add_func("/pagecache-reader-file/refused", test_refused);
     g_test_add_func("/pagecache-reader-file/descriptors", test_descriptors);
