@@ -26,6 +26,9 @@
 /* Reads in flight of all disks that are read by threads; but 2 each or more */
 #define THREAD_DEPTH    16u
 
+/* A worker reads for so long before it looks for other disks */
+#define STEP_US         1000
+
 static gint ndisks;         /* atomic; that are read by threads */
 
 /* --- Reads by threads ----------------------------------------------------- */
@@ -139,7 +142,7 @@ static int64_t file_step(PcrWork *w)
 {
     PcrFile *d = container_of(w, PcrFile, work);
     PagecacheRead *read;
-    int64_t wait_us;
+    int64_t wait_us, until_us;
 
     if (!d->tried) {
         d->tried = true;
@@ -160,7 +163,11 @@ static int64_t file_step(PcrWork *w)
                pagecache_reader_stopping(d->r) ? 0 : PCR_WORK_WAIT;
     }
     pcr_work_push(w);       /* there may be more, for another worker */
-    file_read(d, read);
+    until_us = g_get_monotonic_time() + STEP_US;
+    do {
+        file_read(d, read);
+    } while (g_get_monotonic_time() < until_us &&
+             (read = pagecache_reader_next(d->r, &wait_us)));
     return 0;
 }
 

@@ -6,9 +6,9 @@ The reader's engine for files and host devices against fio.
 
 Both read the same block devices, which are in memory, with O_DIRECT, requests
 of the same size and the same number of them in flight, each in turn.  fio uses
-io_uring with a job for each disk; the reader is driven by pagecache-reader-bench
-and merges hints into such requests, without touching what was read, as fio
-does.
+io_uring with a job for each disk; the reader is driven by
+pagecache-reader-bench and merges hints into such requests, without touching
+what was read, as fio does.
 
 "loop" is a loop device with direct I/O on a file in a tmpfs: asynchronous, a
 kernel thread copies.  "zram" is a zram device full of what can't be compressed:
