@@ -4,7 +4,7 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * One descriptor a disk.  Reads go through one io_uring for all disks; where
+ * One descriptor a disk.  Reads go through io_urings that disks share; where
  * the kernel or a sandbox forbids that, or the file system has no reads that
  * can be started without waiting for them (NFS, FUSE), a few threads for all
  * disks call pread().  They also open and close, which may hang like a read.

@@ -5,9 +5,10 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * One ring for all disks that are open now, with one thread that fills and
- * reaps it.  The ring goes with the last disk, when none of its reads is under
- * way any more.
+ * A few rings for all disks that are open now, as one thread does not keep up
+ * with fast ones: each with a thread that fills and reaps it.  A disk is put on
+ * the ring that has the fewest, and a ring goes with its last disk, when none
+ * of its reads is under way any more.
  *
  * A disk gets one read after the other in turn, up to its depth, so that those
  * which are slow do not keep the ring from the others.
@@ -25,20 +26,24 @@
 #include "pagecache-reader-fault.h"
 #include "pagecache-reader-file.h"
 
-/* Reads in flight of all disks; one more is the eventfd's */
+/* ...but not more than processors */
+#define MAX_RINGS       2u
+/* Reads in flight in a ring; one more is the eventfd's */
 #define RING_READS      1023u
 #define RING_COMPLETIONS 1024u
 /* ...of which so many are started by one system call */
 #define RING_ENTRIES    256u
-/* Workers that call back, and bytes that one takes at a time */
+/* Workers that call back, and what one takes at a time */
 #define COMPLETERS      4u
 #define COMPLETER_BYTES (256u * 1024)
+#define COMPLETER_READS 8u
 /* Percent of the ring's thread that reads and callbacks may take */
 #define KEEPS_UP        75
 /* ...but callbacks that are less of that are not worth a worker */
 #define WORTH           30
-/* How often that is looked at */
+/* How often that is looked at; a thread that did not keep up has to wait */
 #define LOOK_US         20000
+#define CALM            10u
 /* Callbacks that take longer than this do so after more reads were started */
 #define LONG_US         5
 /* Descriptors: the ring's and its eventfd */
@@ -86,18 +91,20 @@ struct PcrRing {
     GQueue done;            /* of RingRead: for the callbacks */
     unsigned inflight;
     bool quit;              /* no disk is left, and none can come */
+    unsigned calm;          /* looks in a row at which it had the time */
     bool helps;             /* it calls back by itself... */
     bool lingers;           /* ...and that takes long */
     int64_t called_us;      /* ...and took so long since the last look */
     int64_t look_us;        /* when that was, */
     int64_t look_ns;        /* ...and the CPU time then */
 
-    unsigned ndisks;        /* with ring_lock */
+    unsigned ndisks;        /* with rings_lock */
+    unsigned number;        /* in rings[]; constant */
 };
 
-/* The ring that disks are added to; NULL: none */
-static GMutex ring_lock;
-static Ring *the_ring;
+/* Rings that disks are added to; NULL: none */
+static GMutex rings_lock;
+static Ring *rings[MAX_RINGS];
 
 /* --- What comes of reads -------------------------------------------------- */
 
@@ -154,7 +161,8 @@ static bool pop_finished(Ring *ring, GQueue *reads)
     bool more;
 
     g_mutex_lock(&ring->lock);
-    while (ring->finished.length && bytes < COMPLETER_BYTES) {
+    while (ring->finished.length && bytes < COMPLETER_BYTES &&
+           reads->length < COMPLETER_READS) {
         GList *link = g_queue_pop_head_link(&ring->finished);
         RingRead *rr = link->data;
 
@@ -309,12 +317,12 @@ static void let_go(Ring *ring, PcrFile *d)
 {
     PagecacheReader *r = pagecache_reader_ref(d->r);
 
-    g_mutex_lock(&ring_lock);
+    g_mutex_lock(&rings_lock);
     if (!--ring->ndisks) {
         ring->quit = true;
-        the_ring = NULL;
+        rings[ring->number] = NULL;
     }
-    g_mutex_unlock(&ring_lock);
+    g_mutex_unlock(&rings_lock);
 
     pagecache_reader_lock(r);       /* no kick any more */
     d->in_ring = false;
@@ -405,8 +413,13 @@ static void look(Ring *ring)
     busy_us += ring->helped_us;
     ring->helped_us = 0;
     g_mutex_unlock(&ring->lock);
-    ring->helps = busy_us < took * KEEPS_UP / 100 ||
-                  called_us < busy_us * WORTH / 100;
+    if (busy_us < took * KEEPS_UP / 100 ||
+        called_us < busy_us * WORTH / 100) {
+        ring->calm = MIN(ring->calm + 1, CALM);
+    } else {
+        ring->calm = 0;
+    }
+    ring->helps = ring->calm == CALM;
 }
 
 static void call_back(Ring *ring)
@@ -514,6 +527,7 @@ static void ring_run(Ring *ring)
     io_uring_register_iowq_max_workers(&ring->uring, workers);
     ring->look_us = g_get_monotonic_time();
     ring->look_ns = thread_ns();
+    ring->calm = CALM - 1;
     wait_for_event(ring);
     while (!ring->quit) {
         if (may_sleep(ring)) {
@@ -621,7 +635,7 @@ static int wait_tried(Ring *ring)
     return error;
 }
 
-static Ring *ring_new(char **why)
+static Ring *ring_new(unsigned number, char **why)
 {
     Ring *ring = g_new0(Ring, 1);
     int error;
@@ -635,6 +649,7 @@ static Ring *ring_new(char **why)
     g_mutex_init(&ring->lock);
     g_cond_init(&ring->cond);
     ring->refs = 3;         /* the thread's, the completer's, ours */
+    ring->number = number;
     ring->ndisks = 1;       /* the caller's */
     ring->error = -ENOSYS;
     if (!pcr_work_init(&ring->completer, complete_step)) {
@@ -661,20 +676,51 @@ static Ring *ring_new(char **why)
     return ring;
 }
 
+/* --- Rings; with rings_lock ----------------------------------------------- */
+
+static unsigned fewest_disks(void)
+{
+    unsigned n = MIN(g_get_num_processors(), MAX_RINGS), i, best = 0;
+
+    for (i = 1; i < n && rings[best]; i++) {
+        if (!rings[i] || rings[i]->ndisks < rings[best]->ndisks) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+static Ring *ring_for_disk(char **why)
+{
+    unsigned number = fewest_disks(), i;
+
+    if (!rings[number] && pagecache_reader_fds_reserve(RING_FDS, why)) {
+        rings[number] = ring_new(number, why);
+        pagecache_reader_fds_opened(RING_FDS);
+        if (rings[number]) {
+            return rings[number];
+        }
+    }
+    /* where one more can't be had, the other will do */
+    for (i = 0; i < MAX_RINGS && !rings[number]; i++) {
+        number = i;
+    }
+    if (rings[number]) {
+        rings[number]->ndisks++;
+        g_clear_pointer(why, g_free);
+    }
+    return rings[number];
+}
+
+/* --- For a disk ----------------------------------------------------------- */
+
 bool pcr_ring_add(PcrFile *d, char **why)
 {
     Ring *ring;
 
-    g_mutex_lock(&ring_lock);
-    ring = the_ring;
-    if (ring) {
-        ring->ndisks++;
-    } else if (pagecache_reader_fds_reserve(RING_FDS, why)) {
-        ring = ring_new(why);
-        pagecache_reader_fds_opened(RING_FDS);
-        the_ring = ring;
-    }
-    g_mutex_unlock(&ring_lock);
+    g_mutex_lock(&rings_lock);
+    ring = ring_for_disk(why);
+    g_mutex_unlock(&rings_lock);
     if (!ring) {
         return false;
     }
