@@ -260,16 +260,19 @@ static void check_method(PagecacheReader *r)
 
 static gint by_ring;        /* atomic: pages that the ring's thread brought */
 
-static void named_done(void *opaque, const PagecacheRun *run,
+static void named_done(void *opaque, const PagecachePiece *pieces, size_t n,
                        const uint8_t *data, int ret)
 {
     char name[16] = "";
+    size_t i;
 
     g_assert_cmpint(prctl(PR_GET_NAME, name), ==, 0);
     if (!strcmp(name, "pagecache-uring")) {
-        g_atomic_int_add(&by_ring, run->npages);
+        for (i = 0; i < n; i++) {
+            g_atomic_int_add(&by_ring, pieces[i].run.npages);
+        }
     }
-    sink_done(opaque, run, data, ret);
+    sink_done(opaque, pieces, n, data, ret);
 }
 
 static void submit(PagecacheReader *r, Sink *s, uint64_t sector, unsigned n)
