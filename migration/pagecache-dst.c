@@ -26,7 +26,8 @@
  *   populate   RAM that is wanted (pagecache-populate.c)
  *
  * None of them is held when another one is taken, nor a reader's lock
- * (block/pagecache-reader-state.h) when this file is called back.
+ * (block/pagecache-reader-state.h) when this file is called back.  But
+ * join_reporter() takes that of QEMU's yank instances while it holds "lock".
  */
 #include "qemu/osdep.h"
 #include "qemu/coroutine.h"
