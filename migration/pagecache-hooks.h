@@ -160,11 +160,13 @@ static inline void pagecache_fault_init(void)
  * Clears the dirty log and the dirty bits of those of @n pages that are
  * dirty, and sets the bits of these pages in @taken (bit 0 is @page).  The
  * content of the pages may be sampled afterwards, and only afterwards.
- * Migration thread.
+ * Migration thread, between the two functions that follow.
  */
 uint32_t ram_pagecache_take_dirty(RAMBlock *rb, unsigned long page, uint32_t n,
                                   unsigned long *taken);
-/* Sets the dirty bit again.  Migration thread. */
+void ram_pagecache_lock_dirty(void);
+void ram_pagecache_unlock_dirty(void);
+/* Sets the dirty bit again.  Migration thread, without that lock. */
 void ram_pagecache_mark_dirty(RAMBlock *rb, unsigned long page);
 /*
  * Synchronizes the dirty bitmap with the dirty log, as between two rounds.

@@ -10,7 +10,7 @@
 #include "pagecache-inbox.h"
 
 typedef struct Message {
-    GBytes *bytes;
+    PagecacheReport report; /* first, as it is given away in place of this */
     uint64_t pages;         /* that it names */
 } Message;
 
@@ -25,14 +25,6 @@ struct PagecacheInbox {
     bool closed;
 };
 
-static void free_message(gpointer data)
-{
-    Message *m = data;
-
-    g_bytes_unref(m->bytes);
-    g_free(m);
-}
-
 PagecacheInbox *pagecache_inbox_new(void)
 {
     PagecacheInbox *in = g_new0(PagecacheInbox, 1);
@@ -46,7 +38,7 @@ PagecacheInbox *pagecache_inbox_new(void)
 void pagecache_inbox_free(PagecacheInbox *in)
 {
     if (in) {
-        g_queue_clear_full(&in->messages, free_message);
+        g_queue_clear_full(&in->messages, g_free);
         qemu_cond_destroy(&in->cond);
         qemu_mutex_destroy(&in->lock);
         g_free(in);
@@ -65,8 +57,7 @@ static uint64_t count_pages(const PagecacheReport *report)
     return pages;
 }
 
-void pagecache_inbox_put(PagecacheInbox *in, const PagecacheReport *report,
-                         const uint8_t *buf, size_t len)
+void pagecache_inbox_put(PagecacheInbox *in, const PagecacheReport *report)
 {
     uint64_t pages = count_pages(report);
 
@@ -79,7 +70,7 @@ void pagecache_inbox_put(PagecacheInbox *in, const PagecacheReport *report,
     } else if (!in->closed) {
         Message *m = g_new(Message, 1);
 
-        m->bytes = g_bytes_new(buf, len);
+        m->report = *report;
         m->pages = pages;
         in->pages += pages;
         g_queue_push_tail(&in->messages, m);
@@ -110,9 +101,9 @@ void pagecache_inbox_wait(PagecacheInbox *in, int ms)
     }
 }
 
-GBytes *pagecache_inbox_take(PagecacheInbox *in)
+PagecacheReport *pagecache_inbox_take(PagecacheInbox *in)
 {
-    g_autofree Message *m = NULL;
+    Message *m;
 
     QEMU_LOCK_GUARD(&in->lock);
     m = g_queue_pop_head(&in->messages);
@@ -120,7 +111,7 @@ GBytes *pagecache_inbox_take(PagecacheInbox *in)
         return NULL;
     }
     in->pages -= m->pages;
-    return m->bytes;
+    return &m->report;
 }
 
 uint64_t pagecache_inbox_refused(PagecacheInbox *in)
@@ -137,5 +128,5 @@ void pagecache_inbox_close(PagecacheInbox *in)
 {
     QEMU_LOCK_GUARD(&in->lock);
     in->closed = true;
-    g_queue_clear_full(&in->messages, free_message);
+    g_queue_clear_full(&in->messages, g_free);
 }

@@ -23,8 +23,7 @@ void pagecache_inbox_free(PagecacheInbox *in);
  * on top is refused and counted, for the destination reports what was not
  * offered.  Return path thread.
  */
-void pagecache_inbox_put(PagecacheInbox *in, const PagecacheReport *report,
-                         const uint8_t *buf, size_t len);
+void pagecache_inbox_put(PagecacheInbox *in, const PagecacheReport *report);
 
 /* The rest is for any other thread. */
 
@@ -33,8 +32,8 @@ void pagecache_inbox_limit(PagecacheInbox *in, uint64_t pages);
 bool pagecache_inbox_wait_accepted(PagecacheInbox *in, int ms);
 /* Waits until there is a message, or for @ms. */
 void pagecache_inbox_wait(PagecacheInbox *in, int ms);
-/* The oldest message, or NULL */
-GBytes *pagecache_inbox_take(PagecacheInbox *in);
+/* The oldest message, or NULL; g_free() it. */
+PagecacheReport *pagecache_inbox_take(PagecacheInbox *in);
 /* How many messages were refused since this was last asked */
 uint64_t pagecache_inbox_refused(PagecacheInbox *in);
 /* Reports no longer count. */

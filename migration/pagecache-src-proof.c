@@ -77,6 +77,7 @@ static void prove_range(RAMBlock *rb, uint64_t page, uint32_t n,
                         GArray *pages)
 {
     DECLARE_BITMAP(taken, PAGECACHE_REPORT_PAGES_MAX) = { 0 };
+    guint len = pages->len;
     uint32_t i;
 
     if (pagecache_fault(PAGECACHE_FAULT_BREAK_CLEAR)) {
@@ -84,17 +85,20 @@ static void prove_range(RAMBlock *rb, uint64_t page, uint32_t n,
     } else {
         ram_pagecache_take_dirty(rb, page, n, taken);
     }
+    g_array_set_size(pages, len + n);
     for (i = 0; i < n; i++, digests += PAGECACHE_DIGEST_LEN) {
-        PagecacheProofPage p = {
-            .rb = rb, .page = page + i, .producer = producer,
-        };
+        PagecacheProofPage *p = &g_array_index(pages, PagecacheProofPage, len);
 
         /* A page that lost its bit meanwhile need not be sent any more. */
         if (test_bit(i, taken)) {
-            memcpy(p.digest, digests, sizeof(p.digest));
-            g_array_append_val(pages, p);
+            *p = (PagecacheProofPage) {
+                .rb = rb, .page = page + i, .producer = producer,
+            };
+            memcpy(p->digest, digests, sizeof(p->digest));
+            len++;
         }
     }
+    g_array_set_size(pages, len);
 }
 
 /* @which: a bitmap of @run's pages */
@@ -137,11 +141,41 @@ static void land(PagecacheSrc *src, uint32_t number,
     }
 }
 
+/* Pages of one disk that were reported in one message */
+typedef struct Reported {
+    uint32_t disk;
+    uint64_t pages;
+    int64_t ages;               /* of all of them, in ms */
+} Reported;
+
+/* Lets the disk's pace know of them. */
+static void count_reported(PagecacheSrc *src, Reported *r, int64_t now)
+{
+    if (r->pages) {
+        pagecache_pace_reported(&pagecache_src_disk(src, r->disk)->pace, now,
+                                pagecache_src_to_bytes(src, r->pages),
+                                r->ages / (int64_t)r->pages);
+    }
+    r->pages = r->ages = 0;
+}
+
+static void add_reported(PagecacheSrc *src, Reported *r, uint32_t disk,
+                         uint32_t n, int64_t age, int64_t now)
+{
+    if (r->disk != disk) {
+        count_reported(src, r, now);
+        r->disk = disk;
+    }
+    r->pages += n;
+    r->ages += n * age;
+}
+
+/* With the dirty bits' lock */
 static bool take_run(PagecacheSrc *src, uint8_t status,
                      const PagecacheReportRun *run, int64_t now,
-                     GArray *pages, Error **errp)
+                     Reported *reported, GArray *pages, Error **errp)
 {
-    DECLARE_BITMAP(which, PAGECACHE_OFFER_PAGES_MAX) = { 0 };
+    unsigned long which[BITS_TO_LONGS(PAGECACHE_OFFER_PAGES_MAX)];
     const PagecacheFlight *flight;
     PagecacheSrcDisk *disk;
     int64_t age;
@@ -160,6 +194,7 @@ static bool take_run(PagecacheSrc *src, uint8_t status,
     }
     disk = pagecache_src_disk(src, flight->disk);
     disk_turn(src, disk, true);
+    bitmap_zero(which, run->npages);
     n = pagecache_pool_land(src->pool, flight->block,
                             flight->page + run->first, run->npages, which);
     age = now - pagecache_flights_offered_at(src->flights, flight);
@@ -167,8 +202,7 @@ static bool take_run(PagecacheSrc *src, uint8_t status,
                                age);
     if (n && status == PAGECACHE_REPORT_OK) {
         src->info->reported_pages += n;
-        pagecache_pace_reported(&disk->pace, now,
-                                pagecache_src_to_bytes(src, n), age);
+        add_reported(src, reported, flight->disk, n, age, now);
         prove(src, flight, run, which, pages);
     } else if (n) {
         src->info->unavailable_pages += n;
@@ -179,26 +213,22 @@ static bool take_run(PagecacheSrc *src, uint8_t status,
     return true;
 }
 
-static bool take_report(PagecacheSrc *src, GBytes *message, int64_t now,
-                        GArray *pages, Error **errp)
+static bool take_report(PagecacheSrc *src, const PagecacheReport *report,
+                        int64_t now, GArray *pages, Error **errp)
 {
-    g_autofree char *err = NULL;
-    PagecacheReport report;
+    Reported reported = { 0 };
     PagecacheReportRun run;
     uint16_t pos = 0;
-    size_t len;
-    const uint8_t *buf = g_bytes_get_data(message, &len);
+    bool good = true;
 
-    /* The return path has tried before it took the message. */
-    if (!pagecache_wire_decode_report(buf, len, &report, &err)) {
-        g_assert_not_reached();
+    ram_pagecache_lock_dirty();
+    while (good && pagecache_report_next(report, &pos, &run)) {
+        good = take_run(src, report->status, &run, now, &reported, pages,
+                        errp);
     }
-    while (pagecache_report_next(&report, &pos, &run)) {
-        if (!take_run(src, report.status, &run, now, pages, errp)) {
-            return false;
-        }
-    }
-    return true;
+    ram_pagecache_unlock_dirty();
+    count_reported(src, &reported, now);
+    return good;
 }
 
 static void warn_refused(uint64_t n)
@@ -218,15 +248,15 @@ bool pagecache_src_take_reports(PagecacheSrc *src, Error **errp)
     uint64_t refused = pagecache_inbox_refused(src->inbox);
     int64_t now = pagecache_src_now();  /* once: it takes as long as a page */
     bool good = true;
-    GBytes *message;
+    PagecacheReport *report;
     guint i;
 
     if (refused) {
         warn_refused(refused);
     }
-    while (good && (message = pagecache_inbox_take(src->inbox))) {
-        good = take_report(src, message, now, pages, errp);
-        g_bytes_unref(message);
+    while (good && (report = pagecache_inbox_take(src->inbox))) {
+        good = take_report(src, report, now, pages, errp);
+        g_free(report);
         if (qemu_clock_get_us(QEMU_CLOCK_REALTIME) >= until) {
             break;
         }
@@ -260,7 +290,9 @@ static void take_proof(PagecacheSrc *src, const PagecacheProofPage *p)
 {
     if (p->equal) {
         if (pagecache_fault_is_armed(PAGECACHE_FAULT_BREAK_CLEAR)) {
+            ram_pagecache_lock_dirty();
             ram_pagecache_take_dirty(p->rb, p->page, 1, &(unsigned long){ 0 });
+            ram_pagecache_unlock_dirty();
         }
         src->info->proven_pages++;
     } else {

@@ -484,7 +484,7 @@ bool pagecache_src_load_report(QEMUFile *rp, uint16_t len, Error **errp)
     }
     QEMU_LOCK_GUARD(&src_lock);
     if (src) {
-        pagecache_inbox_put(src->inbox, &r, buf, len);
+        pagecache_inbox_put(src->inbox, &r);
     }
     return true;
 }
