@@ -203,6 +203,22 @@ static bool session_create(NbdSession *s, char **why)
     return false;
 }
 
+/* Is libnbd's last error one of the connection itself? */
+static bool is_unreachable(void)
+{
+    static const char *const what[] = {
+        "connect", "getaddrinfo", "getsockopt", "socket",
+    };
+    int i;
+
+    for (i = 0; i < G_N_ELEMENTS(what); i++) {
+        if (g_str_has_prefix(pcr_nbd_error(), what[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /*
  * Looks the name up before it returns.  libnbd goes on to negotiate in the same
  * call when the server is quick, and has closed the socket when that fails; its
@@ -224,8 +240,7 @@ static bool start_connecting(NbdSession *s, bool *refused, char **why)
     }
     pagecache_reader_fds_opened(1);
     if (ret < 0) {
-        /* "handshake: ...", "gnutls_handshake: ..." */
-        *refused = strstr(pcr_nbd_error(), "handshake: ");
+        *refused = !is_unreachable();
         *why = g_strdup_printf("%s: %s", *refused ? "negotiation" : "connect",
                                pcr_nbd_error());
     }
