@@ -86,6 +86,9 @@ PagecacheRunBatch *pagecache_run_batch_new(const PagecacheRun *runs,
     PagecacheRunBatch *batch;
     uint32_t i, left = 0;
 
+    if (!n) {
+        return NULL;            /* and @runs may be */
+    }
     batch = g_malloc(sizeof(*batch) + n * sizeof(PagecacheRun));
     if (is_sorted(runs, n)) {
         memcpy(batch->runs, runs, n * sizeof(PagecacheRun));

@@ -453,7 +453,7 @@ static void test_queue_hand_over(void)
     pagecache_run_queue_free(q);
 
     /* nothing at all */
-    g_assert_null(pagecache_run_batch_new(runs, 0));
+    g_assert_null(pagecache_run_batch_new(NULL, 0));
     g_assert_null(pagecache_run_batch_new(runs, 1));
 }
 
