@@ -128,8 +128,11 @@ static void chunk_free(PagecacheFlights *f, Chunk *chunk)
     f->chunks--;
     g_free(chunk);
 
-    /* With a distance to where it grows: not back and forth */
-    need = f->oldest ? span(f->oldest->first, f->newest->first) : 0;
+    /*
+     * With a distance to where it grows: not back and forth.  The next chunk
+     * counts, even if all but an old one have ended.
+     */
+    need = f->oldest ? span(f->oldest->first, f->next) : 0;
     while (size > INDEX_MIN && need < size / 8) {
         size /= 2;
     }
