@@ -296,6 +296,42 @@ tap_run() {
     [ $failed = 0 ] || TAP_STATUS=1
 }
 
+# tap_start NAME COMMAND...: the same beside others, as many at once as there
+# are processors, up to four; then tap_wait.  What one says on stderr is told
+# when it has failed.
+TAP_STARTED=()
+tap_start() {
+    while [ "$(jobs -rp | wc -l)" -ge $((JOBS < 4 ? JOBS : 4)) ]; do
+        wait -n || true
+    done
+    mkdir -p "$BUILD/check"
+    rm -f "$BUILD/check/$1.tests"
+    (
+        # shellcheck disable=SC2030  # tap_wait gets them from a file
+        TAP_TESTS=0 TAP_STATUS=0 SECONDS=0
+        tap_run "$@" 2>"$BUILD/check/$1.err"
+        [ $TAP_STATUS = 0 ] || sed "s|^|$1: |" "$BUILD/check/$1.err" >&2
+        rm -f "$BUILD/check/$1.err"
+        echo "# $1: $SECONDS s"
+        echo "$TAP_TESTS $TAP_STATUS" >"$BUILD/check/$1.tests"
+    ) &
+    TAP_STARTED+=("$1")
+}
+
+tap_wait() {
+    local name tests status
+    wait
+    for name in "${TAP_STARTED[@]}"; do
+        read -r tests status <"$BUILD/check/$name.tests" ||
+            die "$name came to no end"
+        rm -f "$BUILD/check/$name.tests"
+        # shellcheck disable=SC2031  # this is the right one
+        TAP_TESTS=$((TAP_TESTS + tests))
+        [ "$status" = 0 ] || TAP_STATUS=1
+    done
+    TAP_STARTED=()
+}
+
 tap_end() {
     echo "1..$TAP_TESTS"
     exit $TAP_STATUS
