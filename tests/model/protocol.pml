@@ -817,7 +817,7 @@ end:
           v = dst[p];
           open_ok!n,v
 #else
-          /* code: refill() report_ok() report_run() */
+          /* code: do_refill() report_ok() report_run() */
           atomic { copy_end(); open_ok!n,v }
 #endif
        :: else
