@@ -201,7 +201,7 @@ def finish(output, found):
         from bench import plots
         for name in plots.draw(found, output):
             print(name)
-    except ImportError as error:
+    except LabError as error:         # no matplotlib
         print(f'no pictures: {error}', file=sys.stderr)
 
 
