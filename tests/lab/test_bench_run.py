@@ -36,17 +36,12 @@ def begun(child):
     return ''.join(text)
 
 
-def listen():
-    """A shell's background job, and what it starts, ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def interrupted(tap):
     with tempfile.TemporaryDirectory() as output:
         with subprocess.Popen(
                 [sys.executable, PROGRAM, *WORDS, '--output', output],
-                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                preexec_fn=listen) as child:
+                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) \
+                as child:
             text = begun(child)
             time.sleep(2)
             child.send_signal(signal.SIGINT)
