@@ -203,6 +203,13 @@ static bool session_create(NbdSession *s, char **why)
     return false;
 }
 
+/* What came to nothing, with the reason; to be freed */
+static char *came_to_nothing(NbdSession *s, const char *why)
+{
+    return g_strdup_printf("%s: %s", s->connected ? "negotiation" : "connect",
+                           why);
+}
+
 /* Is libnbd's last error one of the connection itself? */
 static bool is_unreachable(void)
 {
@@ -240,9 +247,8 @@ static bool start_connecting(NbdSession *s, bool *refused, char **why)
     }
     pagecache_reader_fds_opened(1);
     if (ret < 0) {
-        *refused = !is_unreachable();
-        *why = g_strdup_printf("%s: %s", *refused ? "negotiation" : "connect",
-                               pcr_nbd_error());
+        s->connected = *refused = !is_unreachable();
+        *why = came_to_nothing(s, pcr_nbd_error());
     }
     return ret == 0;
 }
@@ -259,15 +265,12 @@ static bool wait_ready(NbdSession *s, int64_t until_us, bool *refused,
             return false;
         }
         if (g_get_monotonic_time() >= until_us) {
-            *why = g_strdup_printf("%s: no answer in time",
-                                   s->connected ? "negotiation" : "connect");
+            *why = came_to_nothing(s, "no answer in time");
             return false;
         }
         pcr_nbd_poll(s, until_us);
         if (s->dead) {
-            *why = g_strdup_printf("%s: %s",
-                                   s->connected ? "negotiation" : "connect",
-                                   s->error);
+            *why = came_to_nothing(s, s->error);
             *refused = s->connected;
         }
     }

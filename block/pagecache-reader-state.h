@@ -14,7 +14,7 @@
  *              (pagecache-reader-limits.c)
  *   ring       PcrRing.lock: files that have work, reads that have ended
  *              (pagecache-reader-uring.c)
- *   rings      ring_lock: which ring new files go to (the same)
+ *   rings      rings_lock: which ring new files go to (the same)
  *   workers    the workers and their steps (pagecache-reader-workers.c)
  *
  * A reader's lock may be held when to-watch, limits, ring or workers is taken,
