@@ -259,6 +259,14 @@ patched_files() {
     done < <(patch_names) | sort -u
 }
 
+# export_fusefile: one file as two hosts see it, for qtests; those who want it
+# skip without
+export_fusefile() {
+    PAGECACHE_FUSEFILE=$("$TOP/tests/tools/build-fusefile") ||
+        PAGECACHE_FUSEFILE=
+    export PAGECACHE_FUSEFILE
+}
+
 # tap_run NAME COMMAND...: run one program that speaks TAP and print its
 # results under that name; tap_end: print the plan over all of them.  A
 # program that fails without saying which test, or that runs none, is a
