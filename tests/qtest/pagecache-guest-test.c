@@ -39,15 +39,6 @@ static PcTest *pair_with_autostart(void)
     return t;
 }
 
-static void assert_paused(QTestState *who)
-{
-    QDict *rsp = qtest_qmp_assert_success_ref(
-        who, "{ 'execute': 'query-status' }");
-
-    g_assert_cmpstr(qdict_get_str(rsp, "status"), ==, "paused");
-    qobject_unref(rsp);
-}
-
 static void finish(PcTest *t)
 {
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
@@ -62,7 +53,7 @@ static void test_paused_stays_paused(void)
     qmp(t->src, "stop");
     pct_migrate_slowly(t);
     finish(t);
-    assert_paused(t->dst);
+    pct_check_status(t->dst, "paused");
     qmp(t->dst, "cont");
     pct_wait_running(t->dst);
     pct_free(t);
@@ -93,7 +84,7 @@ static void test_paused_in_flight(void)
     qmp(t->src, "stop");
     pct_proxy_hold(p, false);
     finish(t);
-    assert_paused(t->dst);
+    pct_check_status(t->dst, "paused");
     pct_proxy_free(p);
     pct_free(t);
 }
@@ -110,7 +101,7 @@ static void test_paused_and_cancelled(void)
     pct_wait_figure(t->src, "in-flight-pages", CACHE_PAGES);
     pct_proxy_free(p);
     pct_wait_failed(t->src);
-    assert_paused(t->src);
+    pct_check_status(t->src, "paused");
     qtest_quit(t->dst);
     qmp(t->src, "cont");
     pct_migrate_again(t, NULL);

@@ -565,6 +565,15 @@ void pct_check_inactive(PcTest *t, const char *reason)
     g_assert_cmpint(pct_transferred(t->src), >, PRIVATE_SIZE + CACHE_SIZE);
 }
 
+void pct_check_status(QTestState *who, const char *status)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(
+        who, "{ 'execute': 'query-status' }");
+
+    g_assert_cmpstr(qdict_get_str(rsp, "status"), ==, status);
+    qobject_unref(rsp);
+}
+
 void pct_wait_running(QTestState *who)
 {
     gint64 end = g_get_monotonic_time() + TIMEOUT_US;

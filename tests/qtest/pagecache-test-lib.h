@@ -185,6 +185,8 @@ char *pct_error(QTestState *who);
 void pct_assert_inactive(QTestState *who, const char *reason);
 /* That of the source, in a migration that was a plain one */
 void pct_check_inactive(PcTest *t, const char *reason);
+/* What query-status says */
+void pct_check_status(QTestState *who, const char *status);
 /* The guest runs, or will at once: it does so after "failed" only. */
 void pct_wait_running(QTestState *who);
 /* What must hold of the figures of both sides after every migration */
