@@ -13,40 +13,39 @@ suffer.
 Prints one line for each case, the median of its runs.
 """
 
-import argparse
-import os
+import dataclasses
 import statistics
-import sys
 import tempfile
 import threading
+import typing
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)),
-                                '..', 'lab'))
-from lab import paths                   # noqa: E402
-from lab.paths import LabError          # noqa: E402
-from stream_bench import (              # noqa: E402
-    Bench, Disk, LOW, MIB, end_when_told)
+import bench_lib
+from bench_lib import MIB
+from lab import paths
+from stream_bench import Bench, Disk, LOW
 
 RUN = 64
 
 
+@dataclasses.dataclass(frozen=True)
 class Case:
-    """Some disks, and what becomes of the first one"""
+    """
+    Some disks, and what becomes of the first one
 
-    def __init__(self, name, disks, *, slow=False, plain=False, ends=None,
-                 when=0):
-        """
-        @slow: it has a tenth; @plain: there are no hints for it; @ends: the
-        method of Disk that is the end of it; @when: as a share of the time
-        that both wires would need without that.
-        """
-        self.name = name
-        self.disks = disks
-        self.slow = slow
-        self.plain = plain
-        self.ends = ends
-        self.when = when
-        self.hurt = slow or plain or ends is not None
+    slow: it has a tenth; plain: there are no hints for it; ends: the method
+    of Disk that is the end of it; when: as a share of the time that both wires
+    would need without that.
+    """
+    name: str
+    disks: int
+    slow: bool = False
+    plain: bool = False
+    ends: typing.Optional[typing.Callable] = None
+    when: float = 0
+
+    @property
+    def hurt(self):
+        return self.slow or self.plain or self.ends is not None
 
 
 CASES = [
@@ -107,17 +106,13 @@ def measure(cases, args):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__.split('\n\n', maxsplit=1)[0].strip(),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = bench_lib.parser(__doc__, 3, '')
     parser.add_argument('--mbit', type=float, default=200,
                         help="limit of each disk's wire")
     parser.add_argument('--channel', type=float, default=400,
                         help='limit of the channel, Mbit/s')
     parser.add_argument('--share', type=int, default=200,
                         help='MiB of pages on each disk')
-    parser.add_argument('--runs', type=int, default=3,
-                        help='so many of each')
     parser.add_argument('--case', type=int, action='append', metavar='N',
                         help='only this one, from 1 on (again for more): '
                         + ', '.join(f'{i}: {case.name}' for i, case
@@ -129,12 +124,8 @@ def main():
     for n in args.case or ():
         if not 1 <= n <= len(CASES):
             parser.error(f'--case {n}: expected from 1 to {len(CASES)}')
-    end_when_told()
     measure([CASES[n - 1] for n in args.case] if args.case else CASES, args)
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except LabError as error:
-        sys.exit(f'disks_bench: {error}')
+    bench_lib.call(main)

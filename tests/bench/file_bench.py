@@ -20,21 +20,19 @@ minimum and maximum, their ratio, and the processors that each process used.
 Needs root.
 """
 
-import argparse
+import dataclasses
 import json
 import os
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)),
-                                '..', 'lab'))
-from lab import paths                   # noqa: E402
-from lab.paths import LabError          # noqa: E402
+import bench_lib
+from bench_lib import MIB, spread
+from lab import paths
+from lab.paths import LabError
 
-MIB = 1 << 20
 PAGE_KIB = 4
 #: All that is read is so much at least, which no processor's cache holds
 TOTAL = 1024 * MIB
@@ -99,15 +97,14 @@ class Zram:
 KINDS = {'loop': Loop, 'zram': Zram}
 
 
+@dataclasses.dataclass(frozen=True)
 class Setting:
-    """What both sides read, and how"""
-
-    def __init__(self, size, depth, holes, files, disk_size):
-        self.size = size
-        self.depth = depth
-        self.holes = holes
-        self.files = files
-        self.disk_size = disk_size
+    """What both sides read, and how; size: KiB, disk_size: bytes"""
+    size: int
+    depth: int
+    holes: bool
+    files: list
+    disk_size: int
 
     def __str__(self):
         return (f'{len(self.files):2} disks, {self.size:3} KiB, depth '
@@ -148,11 +145,6 @@ def run_ours(args, it):
     return float(found[1]), float(found[2])
 
 
-def spread(values):
-    text = [f'{f(values):.0f}' for f in (statistics.median, min, max)]
-    return f'{text[0]} ({text[1]} to {text[2]})'
-
-
 def measure(args, it):
     sides = {run_fio: [], run_ours: []}
     for _ in range(args.runs):          # in turn: the machine may drift
@@ -162,9 +154,9 @@ def measure(args, it):
     cpus = [statistics.median(r[1] for r in results)
             for results in sides.values()]
     ratio = statistics.median(ours) / statistics.median(fio)
-    print(f'{args.kind}, {it}: fio {spread(fio)} MiB/s, ours {spread(ours)} '
-          f'MiB/s, {ratio:.0%}; processors: fio {cpus[0]:.2f}, ours '
-          f'{cpus[1]:.2f}', flush=True)
+    print(f'{args.kind}, {it}: fio {spread(fio, digits=0)} MiB/s, ours '
+          f'{spread(ours, digits=0)} MiB/s, {ratio:.0%}; processors: fio '
+          f'{cpus[0]:.2f}, ours {cpus[1]:.2f}', flush=True)
 
 
 def measure_all(args):
@@ -187,9 +179,7 @@ def measure_all(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__.split('\n\n', maxsplit=1)[0].strip(),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = bench_lib.parser(__doc__, 5, ' side')
     parser.add_argument('--kind', choices=KINDS, default='loop',
                         help='of block devices')
     parser.add_argument('--disks', type=int, action='append',
@@ -201,8 +191,6 @@ def main():
     parser.add_argument('--depth', type=int, action='append',
                         help='requests in flight a disk (again for more; '
                         'default: 8, 16, 32)')
-    parser.add_argument('--runs', type=int, default=5,
-                        help='so many of each side')
     parser.add_argument('--seconds', type=int, default=1, help='a run')
     parser.add_argument('--copy', action='store_true',
                         help='copy what the reader has read, as a migration '
@@ -223,7 +211,4 @@ def main():
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except LabError as error:
-        sys.exit(f'file_bench: {error}')
+    bench_lib.call(main)

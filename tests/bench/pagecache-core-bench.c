@@ -12,9 +12,8 @@
  * Copyright (c) 2026 The skip-pagecache authors
  */
 #include "qemu/osdep.h"
-#include <malloc.h>
-#include <time.h>
 #include "qemu/bitmap.h"
+#include "bench.h"
 #include "pagecache-flights.h"
 #include "pagecache-pool.h"
 
@@ -37,22 +36,6 @@ static const GOptionEntry options[] = {
       "In the order of the disk only", NULL },
     { NULL }
 };
-
-/* CPU time, since it is a single thread that is measured */
-static double now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * 1e9 + t.tv_nsec;
-}
-
-static size_t allocated(void)
-{
-    struct mallinfo2 info = mallinfo2();
-
-    return info.uordblks + info.hblkhd;
-}
 
 /*
  * Run number @i of @n: where it is in the guest's RAM has nothing to do with

@@ -13,29 +13,12 @@
  */
 
 #include "qemu/osdep.h"
-#include <malloc.h>
-#include <time.h>
+#include "bench.h"
 #include "pagecache-reader-queue.h"
 
 #define SECTOR  512u
 #define PAGE    4096u
 #define FRAME   149796u         /* offers in the largest frame */
-
-/* CPU time, since it is a single thread that is measured */
-static double now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * 1e9 + t.tv_nsec;
-}
-
-static size_t allocated(void)
-{
-    struct mallinfo2 info = mallinfo2();
-
-    return info.uordblks + info.hblkhd;
-}
 
 /* Run number @i of @n, which follow each other on the disk without a gap */
 static PagecacheRun run_of(uint64_t i, uint64_t n, uint32_t len, bool random)

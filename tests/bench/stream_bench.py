@@ -14,7 +14,6 @@ Prints one line for each length of the runs and limit: the median of the runs,
 with minimum and maximum.
 """
 
-import argparse
 import os
 import random
 import re
@@ -22,19 +21,17 @@ import shutil
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)),
-                                '..', 'lab'))
-from lab import paths                   # noqa: E402
-from lab.paths import LabError          # noqa: E402
-from lab.qmp import QMP                 # noqa: E402
+import bench_lib
+from bench_lib import MIB, spread
+from lab import paths
+from lab.paths import LabError
+from lab.qmp import QMP
 
 PAGE = 4096
 SECTORS = PAGE // 512
-MIB = 1 << 20
 #: RAM below this is the firmware's
 LOW = 64 * MIB
 
@@ -233,17 +230,6 @@ class Bench:
             source.close()
 
 
-def end_when_told():
-    """SIGTERM is an end like any other: gigabytes of memory are freed."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-
-def spread(values, scale=1.0, digits=2):
-    text = [f'{f(values) / scale:.{digits}f}'
-            for f in (statistics.median, min, max)]
-    return f'{text[0]} ({text[1]} to {text[2]})'
-
-
 def percentile(values, share):
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
@@ -271,16 +257,12 @@ def measure(bench, args):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__.split('\n\n', maxsplit=1)[0].strip(),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = bench_lib.parser(__doc__, 3, '')
     parser.add_argument('--run', type=int, action='append', metavar='PAGES',
                         help='pages a run (again for more; default: 1, 3, 64)')
     parser.add_argument('--gbit', type=float, action='append',
                         help='limit of the channel, 0: none (again for more; '
                         'default: 10, 0)')
-    parser.add_argument('--runs', type=int, default=3,
-                        help='so many of each')
     parser.add_argument('--ram', type=int, default=1536, help='MiB')
     parser.add_argument('--qemu', default=paths.QEMU, help='the QEMU to use')
     args = parser.parse_args()
@@ -289,7 +271,6 @@ def main():
             parser.error(f'--run {run}: expected from 1 to 1024 pages')
     if args.ram < 256:
         parser.error(f'--ram {args.ram}: expected 256 MiB or more')
-    end_when_told()
     with tempfile.TemporaryDirectory(dir='/dev/shm') as folder:
         bench = Bench(folder, args.qemu, args.ram * MIB)
         try:
@@ -299,7 +280,4 @@ def main():
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except LabError as error:
-        sys.exit(f'stream_bench: {error}')
+    bench_lib.call(main)
