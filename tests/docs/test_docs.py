@@ -11,8 +11,8 @@ each number, the design each state of a page.  Prints TAP.
 import math
 import os
 import re
-import sys
 
+import lists
 import named_tests
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -271,16 +271,7 @@ def main():
              frames, statuses, section, claims, faults, limits, links,
              tests_named, tests_of_failures, tests_of_claims,
              qtests_listed, hazards_files)
-    bad = 0
-    print(f'1..{len(tests)}')
-    for number, test in enumerate(tests, 1):
-        missing = test()
-        bad += bool(missing)
-        print(f'{"not " if missing else ""}ok {number} - docs: '
-              f'{test.__name__}')
-        for item in missing:
-            print(f'# not documented, or otherwise: {item}')
-    sys.exit(bad != 0)
+    lists.run('docs', tests, 'not documented, or otherwise: ')
 
 
 if __name__ == '__main__':

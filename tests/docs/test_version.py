@@ -10,7 +10,8 @@ Prints TAP.
 import os
 import re
 import subprocess
-import sys
+
+import lists
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
@@ -44,7 +45,7 @@ def copies():
         if found != {version()}:
             wrong.append(f'{path}: {", ".join(sorted(found)) or "none"}, '
                          f'expected {version()}')
-    return wrong, None
+    return wrong
 
 
 def formats():
@@ -56,7 +57,7 @@ def formats():
     guide = ' '.join(read(GUIDE).split())
     return [text for text in (f'version {wire} of the wire format',
                               f'(``VPC_ABI``), {abi}')
-            if text not in guide], None
+            if text not in guide]
 
 
 def git(*args):
@@ -112,12 +113,14 @@ def not_there(text):
 
 
 def form():
-    return malformed(read(RELEASES)), None
+    return malformed(read(RELEASES))
 
 
 def commits():
     why = history()
-    return ([], why) if why else (not_there(read(RELEASES)), None)
+    if why:
+        raise lists.Skipped(why)
+    return not_there(read(RELEASES))
 
 
 def seen():
@@ -133,21 +136,11 @@ def seen():
     if not history():
         missed += [text for text in (f'0.2.0 {nowhere}', f'0.0.1 {head}')
                    if not not_there(text)]
-    return missed, None
+    return missed
 
 
 def main():
-    tests = (copies, formats, form, commits, seen)
-    bad = 0
-    print(f'1..{len(tests)}')
-    for number, test in enumerate(tests, 1):
-        wrong, why = test()
-        bad += bool(wrong)
-        print(f'{"not " if wrong else ""}ok {number} - version: '
-              f'{test.__name__}{f" # SKIP {why}" if why else ""}')
-        for item in wrong:
-            print(f'# {item}')
-    sys.exit(bad != 0)
+    lists.run('version', (copies, formats, form, commits, seen))
 
 
 if __name__ == '__main__':
