@@ -77,6 +77,12 @@ bool pagecache_src_load_report(QEMUFile *rp, uint16_t len, Error **errp);
 /* Bytes proven since the start: progress as far as throttling goes. */
 uint64_t pagecache_src_proven_bytes(void);
 
+/*
+ * Many reports wait, and the last turn was some time ago: the channel shall
+ * let another one come.  Migration thread; asked every now and then.
+ */
+bool pagecache_src_wants_turn(void);
+
 /* The channel sends @page of @rb: no hint counts for it any more. */
 static inline void pagecache_src_note_sent(RAMBlock *rb, unsigned long page)
 {

@@ -114,6 +114,12 @@ PagecacheReport *pagecache_inbox_take(PagecacheInbox *in)
     return &m->report;
 }
 
+uint64_t pagecache_inbox_pages(PagecacheInbox *in)
+{
+    QEMU_LOCK_GUARD(&in->lock);
+    return in->pages;
+}
+
 uint64_t pagecache_inbox_refused(PagecacheInbox *in)
 {
     uint64_t n;

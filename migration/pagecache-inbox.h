@@ -34,6 +34,8 @@ bool pagecache_inbox_wait_accepted(PagecacheInbox *in, int ms);
 void pagecache_inbox_wait(PagecacheInbox *in, int ms);
 /* The oldest message, or NULL; g_free() it. */
 PagecacheReport *pagecache_inbox_take(PagecacheInbox *in);
+/* Pages that the messages name */
+uint64_t pagecache_inbox_pages(PagecacheInbox *in);
 /* How many messages were refused since this was last asked */
 uint64_t pagecache_inbox_refused(PagecacheInbox *in);
 /* Reports no longer count. */

@@ -67,6 +67,7 @@ typedef struct PagecacheSrc {
     PagecacheFlights *flights;
 
     GArray *disks;              /* of PagecacheSrcDisk */
+    uint32_t first_disk;        /* to be offered from in this turn */
     PagecacheChannel channel;
     GArray *breakers;           /* of PagecacheBreaker */
     MigrationPagecacheInfo *info;   /* the figures, as they will be told */
@@ -75,6 +76,7 @@ typedef struct PagecacheSrc {
     bool low_synced;
     bool sync_due;              /* the pool has had pages since the last sync */
     int64_t last_sync;
+    int64_t last_turn;
 } PagecacheSrc;
 
 static inline int64_t pagecache_src_now(void)
@@ -124,6 +126,8 @@ uint32_t pagecache_src_release_flight(PagecacheSrc *src, uint32_t number);
 void pagecache_src_first_turn(PagecacheSrc *src);
 /* One turn.  Appends offers (of PagecacheWireOffer). */
 bool pagecache_src_turn(PagecacheSrc *src, GArray *offers, Error **errp);
+/* Is it time for another one, though the channel has more to send? */
+bool pagecache_src_is_turn_due(PagecacheSrc *src);
 /* Is there anything left to be done? */
 bool pagecache_src_outstanding(PagecacheSrc *src);
 /* Waits for a report, shortly, if there is nothing else to do. */

@@ -4,9 +4,10 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * The migration thread comes by every 50 to 100 ms, and has the channel to
- * feed in between.  What takes time for each page is done elsewhere: hints are
- * added by one thread, offers chosen by another, proofs made by some more.
+ * The migration thread comes by every 50 to 100 ms, or earlier if many reports
+ * wait, and has the channel to feed in between.  What takes time for each page
+ * is done elsewhere: hints are added by one thread, offers chosen by another,
+ * proofs made by some more.
  */
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
@@ -29,6 +30,9 @@
 
 /* What a turn spends on pages in flight that the channel shall send */
 #define RELEASE_US          500
+/* Another turn is due after that time, if so many pages were reported. */
+#define TURN_INTERVAL_MS    5
+#define TURN_PAGES          2048
 #define WAIT_MS             5           /* when there is nothing else to do */
 /* So long is the first page held back for hints, and for offers, at most. */
 #define FIRST_HINTS_MS      50
@@ -119,8 +123,10 @@ static void make_offers(PagecacheSrc *src, GArray *offers)
     guint i, ndisks = pagecache_pool_disks(src->pool);
     int64_t now = now_ms();
 
+    /* A frame has an end: another disk comes first each time. */
+    src->first_disk++;
     for (i = 0; i < ndisks && !pagecache_flights_full(src->flights); i++) {
-        collect(src, i, runs);
+        collect(src, (src->first_disk + i) % ndisks, runs);
     }
     pagecache_fault_shuffle(PAGECACHE_FAULT_SHUFFLE_OFFERS, runs);
     for (i = 0; i < runs->len; i++) {
@@ -447,6 +453,17 @@ uint64_t pagecache_src_pending_bytes(PagecacheSrc *src)
                                   MAX(channel, switchover_rate()));
 }
 
+/*
+ * ram.c sends for 50 ms before it lets anybody else have the thread.  That is
+ * too long if so many pages are reported that a turn can't take them all: what
+ * a page costs here is a tenth of what it would cost the channel.
+ */
+bool pagecache_src_is_turn_due(PagecacheSrc *src)
+{
+    return src->running && now_ms() - src->last_turn >= TURN_INTERVAL_MS &&
+           pagecache_inbox_pages(src->inbox) >= TURN_PAGES;
+}
+
 bool pagecache_src_outstanding(PagecacheSrc *src)
 {
     return waiting(src) || in_flight(src) ||
@@ -508,5 +525,6 @@ bool pagecache_src_turn(PagecacheSrc *src, GArray *offers, Error **errp)
                              to_pages(src, channel_todo(src)),
                              src->info->refill_rate,
                              timed ? cpu_us() - start : 0);
+    src->last_turn = now_ms();
     return true;
 }

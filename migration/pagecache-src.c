@@ -309,6 +309,11 @@ int pagecache_src_iterate(QEMUFile *f, void *opaque)
     return !outstanding;
 }
 
+bool pagecache_src_wants_turn(void)
+{
+    return src && pagecache_src_is_turn_due(src);
+}
+
 /* Pages under comparison have lost their bit, and may get it back. */
 void pagecache_src_pending(void *opaque, uint64_t *must_precopy,
                            uint64_t *can_postcopy)
