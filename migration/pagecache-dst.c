@@ -14,25 +14,22 @@
  * Locks.  START sets up what is constant afterwards; disks, readers and the
  * count of offers belong to the main thread.  What others share:
  *
- *   dst        whether there is one: the BQL.  Reader and reporter threads have
- *              a reference of their own instead
+ *   dst        whether there is one: the BQL.  Reader threads have a reference
+ *              of their own instead
  *   claims     no lock: the bytes change atomically (pagecache-claim.h)
  *   revoked, copiers
  *              no lock: each side writes one, has a barrier, and reads the
  *              other's
- *   lock       reports that wait, and the end of the reporter thread; not held
- *              while one is sent
+ *   reporter   reports that wait (pagecache-reporter.c)
  *   ledger     what query-migrate tells afterwards (pagecache-ledger.c)
  *   populate   RAM that is wanted (pagecache-populate.c)
  *
  * None of them is held when another one is taken, nor a reader's lock
- * (block/pagecache-reader-state.h) when this file is called back.  But
- * join_reporter() takes that of QEMU's yank instances while it holds "lock".
+ * (block/pagecache-reader-state.h) when this file is called back.
  */
 #include "qemu/osdep.h"
 #include "qemu/coroutine.h"
 #include "qemu/error-report.h"
-#include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/stats64.h"
 #include "qapi/error.h"
@@ -50,23 +47,14 @@
 #include "pagecache-section.h"
 #include "pagecache-digest.h"
 #include "pagecache-populate.h"
+#include "pagecache-reporter.h"
 #include "pagecache-wire.h"
 #include "qemu-file.h"
 #include "ram.h"
 #include "trace.h"
-#include "yank_functions.h"
 
 /* Pages that are copied, then digested, then reported in one go */
 #define PAGES_AT_ONCE   64
-/* Runs that are reported with the lock held */
-#define RUNS_AT_ONCE    64
-
-/*
- * How long the end of a migration waits for a report to be sent, in ms: if it
- * failed, and if the guest runs already
- */
-#define REPORTER_PATIENCE_FAILED_MS 1000
-#define REPORTER_PATIENCE_MS        20
 
 typedef struct DstBlock {
     RAMBlock *rb;
@@ -95,8 +83,8 @@ typedef struct DstDisk {
 
 /*
  * Reader threads may outlive the migration (a read may hang for ever), so
- * this lives as long as there is a reference: one of the migration's, one of
- * each reader's and one of the reporter thread's.
+ * this lives as long as there is a reference: one of the migration's and one of
+ * each reader's.
  */
 struct PagecacheDst {
     int refs;                   /* atomic */
@@ -116,18 +104,8 @@ struct PagecacheDst {
     bool revoked;               /* atomic */
     QemuEvent copied;           /* revoked, and a copier is done */
 
-    QEMUFile *to_src;           /* what mis->to_src_file is, or was */
-
-    QemuMutex lock;             /* for the rest */
-    QemuCond cond;              /* reports, closing, reporter_done */
-    GQueue reports;             /* of PagecacheReport: full, or ACCEPTED */
-    PagecacheReport open_ok, open_unavailable;  /* that take more runs */
-    bool closing;
-    bool reporter_done;
-    bool reporter_started;      /* main thread */
-    QEMUFile *from_src;         /* the reporter thread has the last word */
-    uint32_t verdict;           /* which is that */
-    Stat64 offered, reported, superseded, unavailable;
+    PagecacheReporter *reporter;
+    Stat64 offered, superseded;
     int64_t blackout_us;        /* of END; -1: it has not come */
 };
 
@@ -155,216 +133,11 @@ static void dst_unref(void *opaque)
         g_array_unref(disk->runs);
     }
     g_array_unref(d->disks);
-    g_queue_clear_full(&d->reports, g_free);
     g_free(d->no_digest);
     qemu_event_destroy(&d->copied);
-    qemu_cond_destroy(&d->cond);
-    qemu_mutex_destroy(&d->lock);
+    pagecache_reporter_unref(d->reporter);
     pagecache_wire_start_free(d->start);
     g_free(d);
-}
-
-/* --- reports --- */
-
-/*
- * Through @f, which may have been taken out of @mis meanwhile: the reporter
- * thread need not know.
- */
-static int send_rp(MigrationIncomingState *mis, QEMUFile *f, uint16_t type,
-                   uint16_t len, const void *data)
-{
-    QEMU_LOCK_GUARD(&mis->rp_mutex);
-
-    trace_migrate_send_rp_message(type, len);
-    qemu_put_be16(f, type);
-    qemu_put_be16(f, len);
-    qemu_put_buffer(f, data, len);
-    return qemu_fflush(f);
-}
-
-/*
- * Reader threads add runs of pages to a report of their status, which is sent
- * when the reporter thread is free: at once if nothing is on its way, and
- * together with all that has come meanwhile if the return path is busy.  What
- * waits here is bounded by what is in flight: each page is offered once, the
- * claims see to it that it is read once, so it is reported once, and 24 bytes
- * are the most that a page takes in a report.
- */
-
-/* Faults may happen to @r on its way to the reporter thread.  With the lock. */
-static void push_report(PagecacheDst *d, const PagecacheReport *r)
-{
-    if (pagecache_fault(PAGECACHE_FAULT_LOSE_REPORT)) {
-        return;
-    }
-    if (!g_queue_is_empty(&d->reports) &&
-        pagecache_fault(PAGECACHE_FAULT_SHUFFLE_REPORTS)) {
-        g_queue_push_head(&d->reports, g_memdup2(r, sizeof(*r)));
-        return;
-    }
-    g_queue_push_tail(&d->reports, g_memdup2(r, sizeof(*r)));
-    if (pagecache_fault(PAGECACHE_FAULT_DUPLICATE_REPORT)) {
-        g_queue_push_tail(&d->reports, g_memdup2(r, sizeof(*r)));
-    }
-}
-
-/* With the lock */
-static void push_open(PagecacheDst *d, PagecacheReport *open)
-{
-    if (open->nruns) {
-        push_report(d, open);
-        pagecache_report_init(open, open->status);
-    }
-}
-
-/* With the lock */
-static void add_to_report(PagecacheDst *d, PagecacheReport *open,
-                          PagecacheReportRun run)
-{
-    while (run.npages) {
-        uint16_t n = pagecache_report_add(open, &run);
-
-        if (n < run.npages) {
-            push_open(d, open);
-        }
-        run.first += n;
-        run.npages -= n;
-        if (run.digests) {
-            run.digests += n * PAGECACHE_DIGEST_LEN;
-        }
-    }
-}
-
-/* Runs that are reported together: what is theirs alone takes no lock. */
-typedef struct Batch {
-    uint8_t status;
-    unsigned nruns;
-    uint64_t pages;
-    PagecacheReportRun runs[RUNS_AT_ONCE];
-} Batch;
-
-static void report_batch(PagecacheDst *d, Batch *batch)
-{
-    bool ok = batch->status == PAGECACHE_REPORT_OK;
-    unsigned i;
-
-    if (!batch->nruns) {
-        return;
-    }
-    stat64_add(ok ? &d->reported : &d->unavailable, batch->pages);
-    WITH_QEMU_LOCK_GUARD(&d->lock) {
-        /* closing: the end has come, or the return path is broken */
-        for (i = 0; i < batch->nruns && !d->closing; i++) {
-            add_to_report(d, ok ? &d->open_ok : &d->open_unavailable,
-                          batch->runs[i]);
-        }
-        qemu_cond_broadcast(&d->cond);
-    }
-    batch->nruns = 0;
-    batch->pages = 0;
-}
-
-/* report_batch() is to follow the last run. */
-static void report_run(PagecacheDst *d, Batch *batch,
-                       const PagecacheReportRun *run)
-{
-    trace_pagecache_dst_report(run->offer, run->first, run->npages,
-                               batch->status);
-    batch->runs[batch->nruns++] = *run;
-    batch->pages += run->npages;
-    if (batch->nruns == RUNS_AT_ONCE) {
-        report_batch(d, batch);
-    }
-}
-
-/* Pages of one offer or a part of it */
-static void report_unavailable(PagecacheDst *d, Batch *batch,
-                               const PagecacheRun *run)
-{
-    const PagecacheReportRun report = {
-        .offer = run->tag, .first = run->index, .npages = run->npages,
-    };
-
-    report_run(d, batch, &report);
-}
-
-static void accept_start(PagecacheDst *d)
-{
-    PagecacheReport *r = g_new(PagecacheReport, 1);
-
-    pagecache_report_init(r, PAGECACHE_REPORT_ACCEPTED);
-    r->features = d->start->features & PAGECACHE_WIRE_FEATURES;
-    QEMU_LOCK_GUARD(&d->lock);
-    g_queue_push_tail(&d->reports, r);
-    qemu_cond_broadcast(&d->cond);
-}
-
-static void refuse_start(MigrationIncomingState *mis)
-{
-    uint8_t buf[PAGECACHE_REPORT_MAX];
-    PagecacheReport r;
-
-    pagecache_report_init(&r, PAGECACHE_REPORT_REFUSED);
-    r.version = PAGECACHE_WIRE_VERSION;
-    if (mis->to_src_file) {
-        send_rp(mis, mis->to_src_file, PAGECACHE_RP_MESSAGE,
-                pagecache_wire_encode_report(&r, buf), buf);
-    }
-}
-
-/* The next one that waits; NULL: none.  g_free() it.  With the lock. */
-static PagecacheReport *next_report(PagecacheDst *d)
-{
-    if (g_queue_is_empty(&d->reports)) {
-        push_open(d, &d->open_ok);
-        push_open(d, &d->open_unavailable);
-    }
-    return g_queue_pop_head(&d->reports);
-}
-
-/* What QEMU does with the return path at the end, see join_reporter() */
-static void say_last_word(PagecacheDst *d, MigrationIncomingState *mis)
-{
-    uint32_t be = cpu_to_be32(d->verdict);
-
-    send_rp(mis, d->to_src, PAGECACHE_RP_SHUT, sizeof(be), &be);
-    qemu_fclose(d->to_src);
-    qemu_fclose(d->from_src);
-    trace_pagecache_dst_last_word(d->verdict);
-}
-
-static void *reporter_thread(void *opaque)
-{
-    PagecacheDst *d = opaque;
-    MigrationIncomingState *mis = migration_incoming_get_current();
-    int ret = 0;
-
-    qemu_mutex_lock(&d->lock);
-    while (!d->closing && ret >= 0) {
-        uint8_t buf[PAGECACHE_REPORT_MAX];
-        PagecacheReport *r = next_report(d);
-        size_t len;
-
-        if (!r) {
-            qemu_cond_wait(&d->cond, &d->lock);
-            continue;
-        }
-        qemu_mutex_unlock(&d->lock);
-        len = pagecache_wire_encode_report(r, buf);
-        g_free(r);
-        pagecache_fault_delay(PAGECACHE_FAULT_LATE_REPORT);
-        ret = send_rp(mis, d->to_src, PAGECACHE_RP_MESSAGE, len, buf);
-        qemu_mutex_lock(&d->lock);
-    }
-    d->closing = true;
-    d->reporter_done = true;
-    qemu_cond_broadcast(&d->cond);
-    qemu_mutex_unlock(&d->lock);
-    if (d->from_src) {
-        say_last_word(d, mis);
-    }
-    dst_unref(d);
-    return NULL;
 }
 
 /* --- refill, in reader threads --- */
@@ -440,9 +213,20 @@ static unsigned copy_pages(DstDisk *disk, Refill *refill)
     return claimed;
 }
 
+/* Pages of one offer or a part of it */
+static void report_unavailable(PagecacheDst *d, PagecacheReportBatch *batch,
+                               const PagecacheRun *run)
+{
+    const PagecacheReportRun report = {
+        .offer = run->tag, .first = run->index, .npages = run->npages,
+    };
+
+    pagecache_reporter_add(d->reporter, batch, &report);
+}
+
 /* Pages that are in RAM, with their digests, which are changed */
-static void report_ok(PagecacheDst *d, Batch *batch, PagecacheReportRun run,
-                      uint8_t *digests)
+static void report_ok(PagecacheDst *d, PagecacheReportBatch *batch,
+                      PagecacheReportRun run, uint8_t *digests)
 {
     if (!run.npages) {
         return;
@@ -454,10 +238,11 @@ static void report_ok(PagecacheDst *d, Batch *batch, PagecacheReportRun run,
         run.first++;
         run.npages--;
     }
-    report_run(d, batch, &run);
+    pagecache_reporter_add(d->reporter, batch, &run);
 }
 
-static void digest_pages(PagecacheDst *d, Refill *refill, Batch *batch)
+static void digest_pages(PagecacheDst *d, Refill *refill,
+                         PagecacheReportBatch *batch)
 {
     PagecacheReportRun run = { .npages = 0 };
     unsigned i, first = 0;
@@ -492,14 +277,14 @@ static void digest_pages(PagecacheDst *d, Refill *refill, Batch *batch)
 static void do_refill(DstDisk *disk, Refill *refill)
 {
     PagecacheDst *d = disk->d;
-    Batch batch = { .status = PAGECACHE_REPORT_OK };
+    PagecacheReportBatch batch = { .status = PAGECACHE_REPORT_OK };
     unsigned claimed = copy_pages(disk, refill);
 
     if (claimed) {
         stat64_add(&d->superseded, claimed);
     }
     digest_pages(d, refill, &batch);
-    report_batch(d, &batch);
+    pagecache_reporter_flush(d->reporter, &batch);
     refill->npages = 0;
 }
 
@@ -542,14 +327,14 @@ static void refill_runs(DstDisk *disk, const PagecachePiece *pieces, size_t n,
 static void runs_unavailable(PagecacheDst *d, const PagecachePiece *pieces,
                              size_t n, int ret)
 {
-    Batch batch = { .status = PAGECACHE_REPORT_UNAVAILABLE };
+    PagecacheReportBatch batch = { .status = PAGECACHE_REPORT_UNAVAILABLE };
     size_t i;
 
     for (i = 0; i < n; i++) {
         trace_run(&pieces[i].run, ret);
         report_unavailable(d, &batch, &pieces[i].run);
     }
-    report_batch(d, &batch);
+    pagecache_reporter_flush(d->reporter, &batch);
 }
 
 static void runs_done(void *opaque, const PagecachePiece *pieces, size_t n,
@@ -764,21 +549,20 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     MigrationIncomingState *mis = migration_incoming_get_current();
     g_autofree char *err = NULL;
     uint16_t version;
-    QemuThread reporter;
     PagecacheDst *d;
     guint i;
 
     if (!migrate_skip_pagecache()) {
         error_setg(errp, "the capability skip-pagecache is on at the source "
                    "and off here; set it on both sides");
-        refuse_start(mis);
+        pagecache_reporter_refuse();
         return false;
     }
     if (pagecache_wire_start_version(body, len, &version) &&
         version != PAGECACHE_WIRE_VERSION) {
         error_setg(errp, "the source speaks version %u of the wire format, "
                    "expected %u", version, PAGECACHE_WIRE_VERSION);
-        refuse_start(mis);
+        pagecache_reporter_refuse();
         return false;
     }
     if (dst) {
@@ -794,12 +578,8 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     d = g_new0(PagecacheDst, 1);
     d->refs = 1;
     d->blackout_us = -1;
-    qemu_mutex_init(&d->lock);
-    qemu_cond_init(&d->cond);
     qemu_event_init(&d->copied, false);
-    g_queue_init(&d->reports);
-    pagecache_report_init(&d->open_ok, PAGECACHE_REPORT_OK);
-    pagecache_report_init(&d->open_unavailable, PAGECACHE_REPORT_UNAVAILABLE);
+    d->reporter = pagecache_reporter_new();
     d->page_bits = qemu_target_page_bits();
     d->disks = g_array_new(FALSE, TRUE, sizeof(DstDisk));
     d->start = pagecache_wire_decode_start(body, len, &err);
@@ -834,12 +614,8 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     trace_pagecache_dst_start(d->disks->len, d->start->blocks->len);
     open_readers(d);
 
-    qatomic_fetch_inc(&d->refs);
-    d->reporter_started = true;
-    d->to_src = mis->to_src_file;
-    qemu_thread_create(&reporter, "mig/pc-report", reporter_thread, d,
-                       QEMU_THREAD_DETACHED);
-    accept_start(d);
+    pagecache_reporter_start(d->reporter,
+                             d->start->features & PAGECACHE_WIRE_FEATURES);
     return true;
 }
 
@@ -894,7 +670,7 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
 /* All of a frame at once: a reader sees them all before it begins to read. */
 static void submit_to(PagecacheDst *d, DstDisk *disk)
 {
-    Batch none = { .status = PAGECACHE_REPORT_UNAVAILABLE };
+    PagecacheReportBatch none = { .status = PAGECACHE_REPORT_UNAVAILABLE };
     guint i;
 
     for (i = 0; i < disk->runs->len; i++) {
@@ -908,7 +684,7 @@ static void submit_to(PagecacheDst *d, DstDisk *disk)
             report_unavailable(d, &none, run);
         }
     }
-    report_batch(d, &none);
+    pagecache_reporter_flush(d->reporter, &none);
     if (disk->reader) {
         pagecache_reader_submit(disk->reader,
                                 (PagecacheRun *)disk->runs->data,
@@ -964,6 +740,11 @@ static bool load_offers(const uint8_t *body, size_t len, Error **errp)
 
 /* --- END --- */
 
+static uint64_t reported_pages(PagecacheDst *d, uint8_t status)
+{
+    return pagecache_reporter_pages(d->reporter, status);
+}
+
 static void close_readers(PagecacheDst *d)
 {
     guint i;
@@ -977,10 +758,7 @@ static void close_readers(PagecacheDst *d)
             disk->reader = NULL;
         }
     }
-    WITH_QEMU_LOCK_GUARD(&d->lock) {
-        d->closing = true;
-        qemu_cond_broadcast(&d->cond);
-    }
+    pagecache_reporter_close(d->reporter);
 }
 
 static bool load_end(const uint8_t *body, size_t len, Error **errp)
@@ -999,9 +777,10 @@ static bool load_end(const uint8_t *body, size_t len, Error **errp)
     revoke_refills(dst);
     close_readers(dst);
     dst->blackout_us = qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start;
-    trace_pagecache_dst_end(stat64_get(&dst->reported),
+    trace_pagecache_dst_end(reported_pages(dst, PAGECACHE_REPORT_OK),
                             stat64_get(&dst->superseded),
-                            stat64_get(&dst->unavailable), dst->blackout_us);
+                            reported_pages(dst, PAGECACHE_REPORT_UNAVAILABLE),
+                            dst->blackout_us);
     return true;
 }
 
@@ -1055,49 +834,6 @@ fail:
     return -EINVAL;
 }
 
-/* With the lock.  False: it still sends @ms from now. */
-static bool wait_for_reporter(PagecacheDst *d, int ms)
-{
-    int64_t until = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ms, left;
-
-    while (!d->reporter_done &&
-           (left = until - qemu_clock_get_ms(QEMU_CLOCK_REALTIME)) > 0) {
-        qemu_cond_timedwait(&d->cond, &d->lock, left);
-    }
-    return d->reporter_done;
-}
-
-/*
- * The reporter thread may be sending.  It is done at once when the source
- * reads its return path, as no other report follows.  If the source doesn't,
- * the main loop, and with it the guest, must not wait for it.
- *
- * The return path of a migration that failed can be shut down.  That of one
- * that went well must stay open: without QEMU's last message, which says that
- * it did, the source runs the guest, too.  That message has to wait behind the
- * report, so the reporter thread sends it and closes the channel, both of which
- * QEMU does not find any more.
- */
-static void join_reporter(PagecacheDst *d)
-{
-    MigrationIncomingState *mis = migration_incoming_get_current();
-
-    QEMU_LOCK_GUARD(&d->lock);
-    if (mis->state == MIGRATION_STATUS_FAILED) {
-        if (!wait_for_reporter(d, REPORTER_PATIENCE_FAILED_MS)) {
-            qemu_file_shutdown(d->to_src);
-        }
-        while (!d->reporter_done) {
-            qemu_cond_wait(&d->cond, &d->lock);
-        }
-    } else if (!wait_for_reporter(d, REPORTER_PATIENCE_MS)) {
-        migration_ioc_unregister_yank_from_file(mis->from_src_file);
-        d->verdict = qemu_file_get_error(mis->from_src_file) != 0;
-        d->from_src = g_steal_pointer(&mis->from_src_file);
-        mis->to_src_file = NULL;
-    }
-}
-
 /*
  * The last reference frees a RAM block that was unplugged meanwhile, and that
  * is not for coroutines, where a migration that fails is cleaned up.
@@ -1142,9 +878,7 @@ int pagecache_dst_cleanup(void *opaque)
     }
     revoke_refills(d);
     close_readers(d);
-    if (d->reporter_started) {
-        join_reporter(d);
-    }
+    pagecache_reporter_join(d->reporter);
     pagecache_ledger_write(PAGECACHE_INCOMING, pagecache_dst_info());
     dst = NULL;
     pagecache_populate_free(g_steal_pointer(&d->populate));
@@ -1214,8 +948,8 @@ MigrationPagecacheInfo *pagecache_dst_info(void)
     info = g_new0(MigrationPagecacheInfo, 1);
     info->active = true;
     info->offered_pages = stat64_get(&dst->offered);
-    info->reported_pages = stat64_get(&dst->reported);
-    info->unavailable_pages = stat64_get(&dst->unavailable);
+    info->reported_pages = reported_pages(dst, PAGECACHE_REPORT_OK);
+    info->unavailable_pages = reported_pages(dst, PAGECACHE_REPORT_UNAVAILABLE);
     info->has_superseded_pages = true;
     info->superseded_pages = stat64_get(&dst->superseded);
     info->refill_bytes = info->reported_pages << dst->page_bits;
