@@ -7,25 +7,22 @@
  * Offers are read from the guest's disks by readers of our own
  * (include/block/pagecache-reader.h) into bounce buffers.  A page that the
  * channel has not claimed is copied into RAM, and its digest reported.  The
- * reader threads do that; one more thread sends the reports.  The thread that
- * loads the migration stream never waits for any of them, but for single
- * copies of a page that are under way.
+ * reader threads do that (pagecache-refill.c); one more thread sends the
+ * reports (pagecache-reporter.c).  The thread that loads the migration stream
+ * never waits for any of them, but for single copies of a page that are under
+ * way.
  *
- * Locks.  START sets up what is constant afterwards; disks, readers and the
- * count of offers belong to the main thread.  What others share:
+ * Locks.  What is here belongs to the main thread.  What others share:
  *
- *   dst        whether there is one: the BQL.  Reader threads have a reference
- *              of their own instead
- *   claims     no lock: the bytes change atomically (pagecache-claim.h)
- *   revoked, copiers
- *              no lock: each side writes one, has a barrier, and reads the
- *              other's
+ *   dst        whether there is one: the BQL
+ *   refill     no lock: claims and the revocation are atomic
+ *              (pagecache-refill.h)
  *   reporter   reports that wait (pagecache-reporter.c)
  *   ledger     what query-migrate tells afterwards (pagecache-ledger.c)
  *   populate   RAM that is wanted (pagecache-populate.c)
  *
  * None of them is held when another one is taken, nor a reader's lock
- * (block/pagecache-reader-state.h) when this file is called back.
+ * (block/pagecache-reader-state.h) when a reader calls back.
  */
 #include "qemu/osdep.h"
 #include "qemu/coroutine.h"
@@ -47,25 +44,14 @@
 #include "pagecache-section.h"
 #include "pagecache-digest.h"
 #include "pagecache-populate.h"
+#include "pagecache-refill.h"
 #include "pagecache-reporter.h"
 #include "pagecache-wire.h"
 #include "qemu-file.h"
 #include "ram.h"
 #include "trace.h"
 
-/* Pages that are copied, then digested, then reported in one go */
-#define PAGES_AT_ONCE   64
-
-typedef struct DstBlock {
-    RAMBlock *rb;
-    uint8_t *host;
-    uint8_t *claims;            /* PAGECACHE_CLAIM_*, one byte a page */
-} DstBlock;
-
-typedef struct PagecacheDst PagecacheDst;
-
 typedef struct DstDisk {
-    PagecacheDst *d;
     uint32_t id;
     uint64_t sectors;           /* at the source */
     char *path;
@@ -73,57 +59,45 @@ typedef struct DstDisk {
     char *error;                /* why there is no reader */
     PagecacheReaderStats stats; /* once it is closed */
     GArray *runs;               /* of PagecacheRun: of the frame at hand */
-
-    /*
-     * Reader threads between looking at d->revoked and the end of what they
-     * write to guest RAM.  Each disk has its own, not to share it.
-     */
-    int copiers;                /* atomic */
 } DstDisk;
 
-/*
- * Reader threads may outlive the migration (a read may hang for ever), so
- * this lives as long as there is a reference: one of the migration's and one of
- * each reader's.
- */
-struct PagecacheDst {
-    int refs;                   /* atomic */
+typedef struct PagecacheDst {
     PagecacheWireStart *start;
-    PagecacheDigest digest;
     char *no_digest;            /* why it can't be used, and nothing is read */
     unsigned page_bits;
-    DstBlock *blocks;           /* start->blocks->len of them */
-    GArray *disks;              /* of DstDisk, ids ascending; main thread */
-    uint32_t next_offer;        /* number of the next offer; main thread */
-    PagecachePopulate *populate;    /* main thread; NULL: this host can't */
-
-    /*
-     * Nothing is written to guest RAM unless a copier saw !revoked after it
-     * had counted itself.
-     */
-    bool revoked;               /* atomic */
-    QemuEvent copied;           /* revoked, and a copier is done */
-
+    GPtrArray *blocks;          /* of RAMBlock, by number */
+    GArray *disks;              /* of DstDisk, ids ascending */
+    uint32_t next_offer;        /* number of the next offer */
+    PagecachePopulate *populate;    /* NULL: this host can't */
+    PagecacheRefill *refill;
     PagecacheReporter *reporter;
-    Stat64 offered, superseded;
+    Stat64 offered;             /* pages */
     int64_t blackout_us;        /* of END; -1: it has not come */
-};
+} PagecacheDst;
 
 /* BQL */
 static PagecacheDst *dst;
 
-static void dst_unref(void *opaque)
+/* Takes ownership of @start. */
+static PagecacheDst *dst_new(PagecacheWireStart *start)
 {
-    PagecacheDst *d = opaque;
+    PagecacheDst *d = g_new0(PagecacheDst, 1);
+
+    d->start = start;
+    d->page_bits = qemu_target_page_bits();
+    d->blocks = g_ptr_array_new();
+    d->disks = g_array_new(FALSE, TRUE, sizeof(DstDisk));
+    d->reporter = pagecache_reporter_new();
+    d->refill = pagecache_refill_new(d->page_bits, start->blocks->len,
+                                     start->disks->len, d->reporter);
+    d->blackout_us = -1;
+    return d;
+}
+
+static void dst_free(PagecacheDst *d)
+{
     guint i;
 
-    if (qatomic_fetch_dec(&d->refs) != 1) {
-        return;
-    }
-    for (i = 0; d->blocks && i < d->start->blocks->len; i++) {
-        g_free(d->blocks[i].claims);
-    }
-    g_free(d->blocks);
     for (i = 0; i < d->disks->len; i++) {
         DstDisk *disk = &g_array_index(d->disks, DstDisk, i);
 
@@ -133,263 +107,12 @@ static void dst_unref(void *opaque)
         g_array_unref(disk->runs);
     }
     g_array_unref(d->disks);
+    g_ptr_array_unref(d->blocks);
     g_free(d->no_digest);
-    qemu_event_destroy(&d->copied);
+    pagecache_refill_unref(d->refill);
     pagecache_reporter_unref(d->reporter);
     pagecache_wire_start_free(d->start);
     g_free(d);
-}
-
-/* --- refill, in reader threads --- */
-
-static bool copy_page(PagecacheDst *d, const DstBlock *b, uint64_t page,
-                      const uint8_t *data)
-{
-    uint8_t *to = b->host + (page << d->page_bits);
-
-    if (!qatomic_read(&d->revoked) &&
-        pagecache_claim_copy_begin(&b->claims[page])) {
-        pagecache_fault_delay(PAGECACHE_FAULT_DELAY_COPY);
-        memcpy(to, data, 1 << d->page_bits);
-        pagecache_fault_corrupt(PAGECACHE_FAULT_BREAK_COPY, to,
-                                1 << d->page_bits);
-        pagecache_claim_copy_end(&b->claims[page]);
-        return true;
-    }
-    if (pagecache_fault(PAGECACHE_FAULT_BREAK_CLAIM)) {
-        memcpy(to, data, 1 << d->page_bits);
-    }
-    return false;
-}
-
-static void copying_begin(DstDisk *disk)
-{
-    qatomic_fetch_inc(&disk->copiers);
-    smp_mb__after_rmw(); /* pairs with the barrier in revoke_refills() */
-}
-
-static void copying_end(DstDisk *disk)
-{
-    qatomic_fetch_dec(&disk->copiers);
-    smp_mb__after_rmw(); /* pairs with the barrier in revoke_refills(), too */
-    if (qatomic_read(&disk->d->revoked)) {
-        qemu_event_set(&disk->d->copied);
-    }
-}
-
-/* Some pages of a read, whatever runs they belong to */
-typedef struct Refill {
-    unsigned npages;
-    struct {
-        const uint8_t *data;
-        DstBlock *block;
-        uint64_t page;
-        uint32_t offer;
-        uint32_t index;         /* in the offer */
-        bool copied;
-    } pages[PAGES_AT_ONCE];
-    uint8_t digests[PAGES_AT_ONCE][PAGECACHE_DIGEST_LEN];
-} Refill;
-
-/* Returns how many of them the channel had claimed. */
-static unsigned copy_pages(DstDisk *disk, Refill *refill)
-{
-    PagecacheDst *d = disk->d;
-    unsigned i, claimed = 0;
-
-    copying_begin(disk);
-    for (i = 0; i < refill->npages; i++) {
-        if (pagecache_fault_is_armed(PAGECACHE_FAULT_DELAY_CLAIM)) {
-            copying_end(disk);
-            pagecache_fault_delay(PAGECACHE_FAULT_DELAY_CLAIM);
-            copying_begin(disk);
-        }
-        refill->pages[i].copied = copy_page(d, refill->pages[i].block,
-                                            refill->pages[i].page,
-                                            refill->pages[i].data);
-        claimed += !refill->pages[i].copied;
-    }
-    copying_end(disk);
-    return claimed;
-}
-
-/* Pages of one offer or a part of it */
-static void report_unavailable(PagecacheDst *d, PagecacheReportBatch *batch,
-                               const PagecacheRun *run)
-{
-    const PagecacheReportRun report = {
-        .offer = run->tag, .first = run->index, .npages = run->npages,
-    };
-
-    pagecache_reporter_add(d->reporter, batch, &report);
-}
-
-/* Pages that are in RAM, with their digests, which are changed */
-static void report_ok(PagecacheDst *d, PagecacheReportBatch *batch,
-                      PagecacheReportRun run, uint8_t *digests)
-{
-    if (!run.npages) {
-        return;
-    }
-    pagecache_fault_corrupt(PAGECACHE_FAULT_CORRUPT_DIGEST, digests,
-                            (size_t)run.npages * PAGECACHE_DIGEST_LEN);
-    run.digests = digests;
-    if (run.npages > 1 && pagecache_fault(PAGECACHE_FAULT_BREAK_PLACE)) {
-        run.first++;
-        run.npages--;
-    }
-    pagecache_reporter_add(d->reporter, batch, &run);
-}
-
-static void digest_pages(PagecacheDst *d, Refill *refill,
-                         PagecacheReportBatch *batch)
-{
-    PagecacheReportRun run = { .npages = 0 };
-    unsigned i, first = 0;
-
-    for (i = 0; i < refill->npages; i++) {
-        uint32_t offer = refill->pages[i].offer;
-        uint32_t index = refill->pages[i].index;
-
-        /*
-         * The digest is of the bytes that were written.  They are private to
-         * us, unlike the page, which the channel may be writing already.
-         */
-        if (!refill->pages[i].copied ||
-            !pagecache_digest_page(&d->digest, refill->pages[i].data,
-                                   1 << d->page_bits, refill->digests[i])) {
-            continue;
-        }
-        if (run.npages && first + run.npages == i && run.offer == offer &&
-            run.first + run.npages == index) {
-            run.npages++;
-            continue;
-        }
-        report_ok(d, batch, run, refill->digests[first]);
-        run = (PagecacheReportRun) {
-            .offer = offer, .first = index, .npages = 1,
-        };
-        first = i;
-    }
-    report_ok(d, batch, run, refill->digests[first]);
-}
-
-static void do_refill(DstDisk *disk, Refill *refill)
-{
-    PagecacheDst *d = disk->d;
-    PagecacheReportBatch batch = { .status = PAGECACHE_REPORT_OK };
-    unsigned claimed = copy_pages(disk, refill);
-
-    if (claimed) {
-        stat64_add(&d->superseded, claimed);
-    }
-    digest_pages(d, refill, &batch);
-    pagecache_reporter_flush(d->reporter, &batch);
-    refill->npages = 0;
-}
-
-static void trace_run(const PagecacheRun *run, int ret)
-{
-    trace_pagecache_dst_refill(run->sector, run->block, run->page,
-                               run->npages, ret);
-}
-
-static void refill_runs(DstDisk *disk, const PagecachePiece *pieces, size_t n,
-                        const uint8_t *data)
-{
-    PagecacheDst *d = disk->d;
-    Refill refill;
-    size_t i;
-
-    refill.npages = 0;
-    for (i = 0; i < n; i++) {
-        const PagecacheRun *run = &pieces[i].run;
-        uint32_t k;
-
-        trace_run(run, 0);
-        for (k = 0; k < run->npages; k++) {
-            unsigned nr = refill.npages++;
-
-            refill.pages[nr].data = data + pieces[i].offset +
-                                    ((size_t)k << d->page_bits);
-            refill.pages[nr].block = &d->blocks[run->block];
-            refill.pages[nr].page = run->page + k;
-            refill.pages[nr].offer = run->tag;
-            refill.pages[nr].index = run->index + k;
-            if (refill.npages == PAGES_AT_ONCE) {
-                do_refill(disk, &refill);
-            }
-        }
-    }
-    do_refill(disk, &refill);
-}
-
-static void runs_unavailable(PagecacheDst *d, const PagecachePiece *pieces,
-                             size_t n, int ret)
-{
-    PagecacheReportBatch batch = { .status = PAGECACHE_REPORT_UNAVAILABLE };
-    size_t i;
-
-    for (i = 0; i < n; i++) {
-        trace_run(&pieces[i].run, ret);
-        report_unavailable(d, &batch, &pieces[i].run);
-    }
-    pagecache_reporter_flush(d->reporter, &batch);
-}
-
-static void runs_done(void *opaque, const PagecachePiece *pieces, size_t n,
-                      const uint8_t *data, int ret)
-{
-    DstDisk *disk = opaque;
-    PagecacheDst *d = disk->d;
-
-    if (qatomic_read(&d->revoked)) {
-        return;
-    }
-    if (ret < 0) {
-        runs_unavailable(d, pieces, n, ret);
-    } else {
-        refill_runs(disk, pieces, n, data);
-    }
-}
-
-static void reader_released(void *opaque)
-{
-    DstDisk *disk = opaque;
-
-    dst_unref(disk->d);
-}
-
-static bool copying(PagecacheDst *d)
-{
-    guint i;
-
-    for (i = 0; i < d->disks->len; i++) {
-        if (qatomic_load_acquire(&g_array_index(d->disks, DstDisk,
-                                                i).copiers)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/*
- * Returns once no refill writes guest RAM any more: after memcpy()s of some
- * pages at most, and the page faults that these meet.  It sleeps meanwhile, as
- * a copier may need this processor.
- */
-static void revoke_refills(PagecacheDst *d)
-{
-    pagecache_populate_stop(d->populate);
-    qatomic_set(&d->revoked, true);
-    smp_mb(); /* pairs with the ones in copying_begin() and _end() */
-    for (;;) {
-        qemu_event_reset(&d->copied);
-        if (!copying(d)) {
-            return;
-        }
-        qemu_event_wait(&d->copied);
-    }
 }
 
 /* --- START --- */
@@ -413,8 +136,9 @@ static const PagecacheDisk *find_disk(const char *path)
     return NULL;
 }
 
-static void open_reader(PagecacheDst *d, DstDisk *disk)
+static void open_reader(PagecacheDst *d, guint nr)
 {
+    DstDisk *disk = &g_array_index(d->disks, DstDisk, nr);
     MigrationState *s = migrate_get_current();
     const PagecacheReaderConfig config = {
         .page_size = 1 << d->page_bits,
@@ -422,9 +146,9 @@ static void open_reader(PagecacheDst *d, DstDisk *disk)
         .deadline_ms = s->pagecache_deadline,
         .max_bandwidth = s->pagecache_max_bandwidth,
         .sectors = disk->sectors,
-        .done = runs_done,
-        .opaque = disk,
-        .release = reader_released,
+        .done = pagecache_refill_done,
+        .opaque = pagecache_refill_disk(d->refill, nr),
+        .release = pagecache_refill_released,
     };
     const PagecacheDisk *own = find_disk(disk->path);
     PagecacheReaderSpec *spec;
@@ -445,10 +169,10 @@ static void open_reader(PagecacheDst *d, DstDisk *disk)
                                          &err);
     }
     if (spec) {
-        qatomic_fetch_inc(&d->refs);
+        pagecache_refill_ref(d->refill);
         disk->reader = pagecache_reader_open(spec, &config);
         if (!disk->reader) {
-            qatomic_fetch_dec(&d->refs);
+            pagecache_refill_unref(d->refill);
             error_setg(&err, "no thread could be created");
         }
     }
@@ -471,7 +195,7 @@ static void open_readers_bh(void *opaque)
     guint i;
 
     for (i = 0; i < o->d->disks->len; i++) {
-        open_reader(o->d, &g_array_index(o->d->disks, DstDisk, i));
+        open_reader(o->d, i);
     }
     aio_co_wake(o->co);
 }
@@ -490,12 +214,13 @@ static void coroutine_fn open_readers(PagecacheDst *d)
  */
 static void set_up_digest(PagecacheDst *d)
 {
+    PagecacheDigest digest;
     Error *err = NULL;
 
     if (pagecache_fault(PAGECACHE_FAULT_REFUSE_DIGEST)) {
         error_setg(&err, "fault on purpose");
-    } else {
-        pagecache_digest_init_from(&d->digest, d->start, &err);
+    } else if (pagecache_digest_init_from(&digest, d->start, &err)) {
+        pagecache_refill_set_digest(d->refill, &digest);
     }
     if (err) {
         warn_report("skip-pagecache: no disk is read here: %s",
@@ -510,7 +235,6 @@ static bool set_up_blocks(PagecacheDst *d, Error **errp)
     guint i;
 
     d->populate = pagecache_populate_new();
-    d->blocks = g_new0(DstBlock, d->start->blocks->len);
     for (i = 0; i < d->start->blocks->len; i++) {
         PagecacheWireBlock *w = &g_array_index(d->start->blocks,
                                                PagecacheWireBlock, i);
@@ -532,13 +256,10 @@ static bool set_up_blocks(PagecacheDst *d, Error **errp)
             return false;
         }
         /* For all that multifd may name, whatever used_length becomes */
-        d->blocks[i] = (DstBlock) {
-            .rb = rb,
-            .host = rb->host,
-            .claims = g_new0(uint8_t, (rb->max_length >> d->page_bits) + 1),
-        };
-        rb->pagecache_claims = d->blocks[i].claims;
+        rb->pagecache_claims = pagecache_refill_add_block(
+            d->refill, rb->host, (rb->max_length >> d->page_bits) + 1);
         memory_region_ref(rb->mr);      /* it may be unplugged meanwhile */
+        g_ptr_array_add(d->blocks, rb);
         pagecache_populate_add_block(d->populate, rb->host, rb->max_length);
     }
     return true;
@@ -548,6 +269,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
 {
     MigrationIncomingState *mis = migration_incoming_get_current();
     g_autofree char *err = NULL;
+    PagecacheWireStart *start;
     uint16_t version;
     PagecacheDst *d;
     guint i;
@@ -575,20 +297,12 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
         return false;
     }
 
-    d = g_new0(PagecacheDst, 1);
-    d->refs = 1;
-    d->blackout_us = -1;
-    qemu_event_init(&d->copied, false);
-    d->reporter = pagecache_reporter_new();
-    d->page_bits = qemu_target_page_bits();
-    d->disks = g_array_new(FALSE, TRUE, sizeof(DstDisk));
-    d->start = pagecache_wire_decode_start(body, len, &err);
-    if (!d->start) {
+    start = pagecache_wire_decode_start(body, len, &err);
+    if (!start) {
         error_setg(errp, "malformed START: %s", err);
-        d->start = pagecache_wire_start_new();
-        dst_unref(d);
         return false;
     }
+    d = dst_new(start);
     pagecache_ledger_write(PAGECACHE_OUTGOING, NULL);
     dst = d;    /* from here on pagecache_dst_cleanup() undoes it */
     if (d->start->page_bits != d->page_bits) {
@@ -604,8 +318,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
         PagecacheWireDisk *w = &g_array_index(d->start->disks,
                                               PagecacheWireDisk, i);
         DstDisk disk = {
-            .d = d, .id = w->id, .sectors = w->sectors,
-            .path = g_strdup(w->path),
+            .id = w->id, .sectors = w->sectors, .path = g_strdup(w->path),
             .runs = g_array_new(FALSE, FALSE, sizeof(PagecacheRun)),
         };
 
@@ -639,7 +352,6 @@ static DstDisk *disk_by_id(PagecacheDst *d, uint32_t id)
 static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
                        uint32_t number)
 {
-    DstBlock *b = &d->blocks[o->block];
     DstDisk *disk = disk_by_id(d, o->disk);
     PagecacheRun run = { .block = o->block, .tag = number };
     uint32_t i;
@@ -649,16 +361,13 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
     stat64_add(&d->offered, o->npages);
     for (i = 0; i <= o->npages; i++) {
         if (i < o->npages &&
-            pagecache_claim_offer(&b->claims[o->page + i])) {
+            pagecache_refill_offer(d->refill, o->block, o->page + i)) {
             if (!run.npages++) {
                 run.page = o->page + i;
                 run.index = i;
                 run.sector = o->sector + ((uint64_t)i << (d->page_bits - 9));
             }
             continue;
-        }
-        if (i < o->npages) {
-            stat64_add(&d->superseded, 1);
         }
         if (run.npages) {
             g_array_append_val(disk->runs, run);
@@ -670,25 +379,18 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
 /* All of a frame at once: a reader sees them all before it begins to read. */
 static void submit_to(PagecacheDst *d, DstDisk *disk)
 {
-    PagecacheReportBatch none = { .status = PAGECACHE_REPORT_UNAVAILABLE };
-    guint i;
+    const PagecacheRun *runs = (PagecacheRun *)disk->runs->data;
+    guint i, n = disk->runs->len;
 
-    for (i = 0; i < disk->runs->len; i++) {
-        PagecacheRun *run = &g_array_index(disk->runs, PagecacheRun, i);
-
-        if (disk->reader) {
-            pagecache_populate_want(d->populate, run->block,
-                                    run->page << d->page_bits,
-                                    (uint64_t)run->npages << d->page_bits);
-        } else {
-            report_unavailable(d, &none, run);
-        }
-    }
-    pagecache_reporter_flush(d->reporter, &none);
     if (disk->reader) {
-        pagecache_reader_submit(disk->reader,
-                                (PagecacheRun *)disk->runs->data,
-                                disk->runs->len);
+        for (i = 0; i < n; i++) {
+            pagecache_populate_want(d->populate, runs[i].block,
+                                    runs[i].page << d->page_bits,
+                                    (uint64_t)runs[i].npages << d->page_bits);
+        }
+        pagecache_reader_submit(disk->reader, runs, n);
+    } else {
+        pagecache_refill_unavailable(d->refill, runs, n);
     }
     g_array_set_size(disk->runs, 0);
 }
@@ -708,7 +410,7 @@ static bool load_offers(const uint8_t *body, size_t len, Error **errp)
     g_autofree char *err = NULL;
     guint i;
 
-    if (!dst || qatomic_read(&dst->revoked)) {
+    if (!dst || pagecache_refill_is_revoked(dst->refill)) {
         error_setg(errp, "OFFERS out of turn, expected START before and END "
                    "after them");
         return false;
@@ -758,6 +460,14 @@ static void close_readers(PagecacheDst *d)
             disk->reader = NULL;
         }
     }
+}
+
+/* Nothing is written to RAM or reported any more. */
+static void stop_refills(PagecacheDst *d)
+{
+    pagecache_populate_stop(d->populate);
+    pagecache_refill_revoke(d->refill);
+    close_readers(d);
     pagecache_reporter_close(d->reporter);
 }
 
@@ -766,7 +476,7 @@ static bool load_end(const uint8_t *body, size_t len, Error **errp)
     int64_t start = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
     g_autofree char *err = NULL;
 
-    if (!dst || qatomic_read(&dst->revoked)) {
+    if (!dst || pagecache_refill_is_revoked(dst->refill)) {
         error_setg(errp, "END out of turn, expected one after START");
         return false;
     }
@@ -774,11 +484,10 @@ static bool load_end(const uint8_t *body, size_t len, Error **errp)
         error_setg(errp, "malformed END: %s", err);
         return false;
     }
-    revoke_refills(dst);
-    close_readers(dst);
+    stop_refills(dst);
     dst->blackout_us = qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start;
     trace_pagecache_dst_end(reported_pages(dst, PAGECACHE_REPORT_OK),
-                            stat64_get(&dst->superseded),
+                            pagecache_refill_superseded(dst->refill),
                             reported_pages(dst, PAGECACHE_REPORT_UNAVAILABLE),
                             dst->blackout_us);
     return true;
@@ -853,13 +562,11 @@ static void drop_blocks(PagecacheDst *d)
     g_autoptr(GPtrArray) regions = g_ptr_array_new();
     guint i;
 
-    for (i = 0; d->blocks && i < d->start->blocks->len; i++) {
-        RAMBlock *rb = d->blocks[i].rb;
+    for (i = 0; i < d->blocks->len; i++) {
+        RAMBlock *rb = g_ptr_array_index(d->blocks, i);
 
-        if (rb) {
-            rb->pagecache_claims = NULL;
-            g_ptr_array_add(regions, rb->mr);
-        }
+        rb->pagecache_claims = NULL;
+        g_ptr_array_add(regions, rb->mr);
     }
     aio_bh_schedule_oneshot(qemu_get_aio_context(), unref_regions_bh,
                             g_steal_pointer(&regions));
@@ -876,15 +583,14 @@ int pagecache_dst_cleanup(void *opaque)
     if (!d) {
         return 0;
     }
-    revoke_refills(d);
-    close_readers(d);
+    stop_refills(d);
     pagecache_reporter_join(d->reporter);
     pagecache_ledger_write(PAGECACHE_INCOMING, pagecache_dst_info());
     dst = NULL;
     pagecache_populate_free(g_steal_pointer(&d->populate));
     drop_blocks(d);
     trace_pagecache_dst_cleanup();
-    dst_unref(d);
+    dst_free(d);
     return 0;
 }
 
@@ -951,7 +657,7 @@ MigrationPagecacheInfo *pagecache_dst_info(void)
     info->reported_pages = reported_pages(dst, PAGECACHE_REPORT_OK);
     info->unavailable_pages = reported_pages(dst, PAGECACHE_REPORT_UNAVAILABLE);
     info->has_superseded_pages = true;
-    info->superseded_pages = stat64_get(&dst->superseded);
+    info->superseded_pages = pagecache_refill_superseded(dst->refill);
     info->refill_bytes = info->reported_pages << dst->page_bits;
     info->has_blackout_time = dst->blackout_us >= 0;
     info->blackout_time = dst->blackout_us;

@@ -30,9 +30,12 @@
 #define REPORTER_PATIENCE_FAILED_MS 1000
 #define REPORTER_PATIENCE_MS        20
 
-/* The thread may outlive the migration, if only for its last word. */
+/*
+ * Reader threads and the reporter's own may outlive the migration, this one if
+ * only for its last word: all of them have references.
+ */
 struct PagecacheReporter {
-    int refs;                   /* atomic: the migration's, the thread's */
+    int refs;                   /* atomic */
     QEMUFile *to_src;           /* what mis->to_src_file is, or was */
     Stat64 ok, unavailable;     /* pages */
     bool started;               /* main thread */
@@ -58,6 +61,11 @@ PagecacheReporter *pagecache_reporter_new(void)
     pagecache_report_init(&rep->open_ok, PAGECACHE_REPORT_OK);
     pagecache_report_init(&rep->open_unavailable, PAGECACHE_REPORT_UNAVAILABLE);
     return rep;
+}
+
+void pagecache_reporter_ref(PagecacheReporter *rep)
+{
+    qatomic_fetch_inc(&rep->refs);
 }
 
 void pagecache_reporter_unref(PagecacheReporter *rep)
@@ -263,7 +271,7 @@ void pagecache_reporter_start(PagecacheReporter *rep, uint64_t features)
 {
     QemuThread thread;
 
-    qatomic_fetch_inc(&rep->refs);
+    pagecache_reporter_ref(rep);
     rep->started = true;
     rep->to_src = migration_incoming_get_current()->to_src_file;
     qemu_thread_create(&thread, "mig/pc-report", reporter_thread, rep,

@@ -33,11 +33,10 @@ typedef struct PagecacheReportBatch {
 /* --- the main thread ------------------------------------------------------ */
 
 PagecacheReporter *pagecache_reporter_new(void);
-/* The thread has a reference of its own. */
-void pagecache_reporter_unref(PagecacheReporter *rep);
 /*
- * Starts the thread, which sends through what is the return path now: first of
- * all that START was accepted, with these @features.
+ * Starts the thread, which has a reference of its own and sends through what is
+ * the return path now: first of all that START was accepted, with these
+ * @features.
  */
 void pagecache_reporter_start(PagecacheReporter *rep, uint64_t features);
 /* Tells the source, without any reporter, that START is refused. */
@@ -53,6 +52,8 @@ void pagecache_reporter_join(PagecacheReporter *rep);
 
 /* --- any thread ----------------------------------------------------------- */
 
+void pagecache_reporter_ref(PagecacheReporter *rep);
+void pagecache_reporter_unref(PagecacheReporter *rep);
 /* pagecache_reporter_flush() is to follow the last run. */
 void pagecache_reporter_add(PagecacheReporter *rep, PagecacheReportBatch *batch,
                             const PagecacheReportRun *run);

@@ -26,8 +26,8 @@
 #include "pagecache-digest.h"
 
 #define PAGE            4096
-#define PROOF_PAGES     256             /* PIECE_PAGES of pagecache-proof.c */
-#define COPY_PAGES      64              /* PAGES_AT_ONCE of pagecache-dst.c */
+#define PROOF_PAGES     256         /* PIECE_PAGES of pagecache-proof.c */
+#define COPY_PAGES      64          /* PAGES_AT_ONCE of pagecache-refill.c */
 
 static int seconds = 2, ram_mib = 512, only_threads;
 
