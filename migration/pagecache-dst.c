@@ -7,73 +7,32 @@
  * Offers are read from the guest's disks by readers of our own
  * (include/block/pagecache-reader.h) into bounce buffers.  A page that the
  * channel has not claimed is copied into RAM, and its digest reported.  The
- * reader threads do that (pagecache-refill.c); one more thread sends the
- * reports (pagecache-reporter.c).  The thread that loads the migration stream
- * never waits for any of them, but for single copies of a page that are under
- * way.
+ * reader threads do that; one more thread sends the reports.  The thread that
+ * loads the migration stream never waits for any of them, but for single
+ * copies of a page that are under way.
  *
- * Locks.  What is here belongs to the main thread.  What others share:
- *
- *   dst        whether there is one: the BQL
- *   refill     no lock: claims and the revocation are atomic
- *              (pagecache-refill.h)
- *   reporter   reports that wait (pagecache-reporter.c)
- *   ledger     what query-migrate tells afterwards (pagecache-ledger.c)
- *   populate   RAM that is wanted (pagecache-populate.c)
- *
- * None of them is held when another one is taken, nor a reader's lock
- * (block/pagecache-reader-state.h) when a reader calls back.
+ * This file has the beginning and the end of it, and the frames in between.
+ * What others do is described in pagecache-dst-int.h, with the locks.
  */
 #include "qemu/osdep.h"
-#include "qemu/coroutine.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
-#include "qemu/stats64.h"
 #include "qapi/error.h"
 #include "block/aio.h"
-#include "block/pagecache-reader.h"
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "migration/misc.h"
-#include "migration/pagecache.h"
 #include "qemu/pagecache-fault.h"
 #include "migration.h"
 #include "options.h"
+#include "pagecache-digest.h"
+#include "pagecache-dst-int.h"
 #include "pagecache-hooks.h"
 #include "pagecache-ledger.h"
 #include "pagecache-section.h"
-#include "pagecache-digest.h"
-#include "pagecache-populate.h"
-#include "pagecache-refill.h"
-#include "pagecache-reporter.h"
-#include "pagecache-wire.h"
 #include "qemu-file.h"
 #include "ram.h"
 #include "trace.h"
-
-typedef struct DstDisk {
-    uint32_t id;
-    uint64_t sectors;           /* at the source */
-    char *path;
-    PagecacheReader *reader;    /* NULL: none, or closed */
-    char *error;                /* why there is no reader */
-    PagecacheReaderStats stats; /* once it is closed */
-    GArray *runs;               /* of PagecacheRun: of the frame at hand */
-} DstDisk;
-
-typedef struct PagecacheDst {
-    PagecacheWireStart *start;
-    char *no_digest;            /* why it can't be used, and nothing is read */
-    unsigned page_bits;
-    GPtrArray *blocks;          /* of RAMBlock, by number */
-    GArray *disks;              /* of DstDisk, ids ascending */
-    uint32_t next_offer;        /* number of the next offer */
-    PagecachePopulate *populate;    /* NULL: this host can't */
-    PagecacheRefill *refill;
-    PagecacheReporter *reporter;
-    Stat64 offered;             /* pages */
-    int64_t blackout_us;        /* of END; -1: it has not come */
-} PagecacheDst;
 
 /* BQL */
 static PagecacheDst *dst;
@@ -86,7 +45,7 @@ static PagecacheDst *dst_new(PagecacheWireStart *start)
     d->start = start;
     d->page_bits = qemu_target_page_bits();
     d->blocks = g_ptr_array_new();
-    d->disks = g_array_new(FALSE, TRUE, sizeof(DstDisk));
+    d->disks = pagecache_dst_disks_new();
     d->reporter = pagecache_reporter_new();
     d->refill = pagecache_refill_new(d->page_bits, start->blocks->len,
                                      start->disks->len, d->reporter);
@@ -96,16 +55,6 @@ static PagecacheDst *dst_new(PagecacheWireStart *start)
 
 static void dst_free(PagecacheDst *d)
 {
-    guint i;
-
-    for (i = 0; i < d->disks->len; i++) {
-        DstDisk *disk = &g_array_index(d->disks, DstDisk, i);
-
-        g_free(disk->path);
-        g_free(disk->error);
-        g_free(disk->stats.last_error);
-        g_array_unref(disk->runs);
-    }
     g_array_unref(d->disks);
     g_ptr_array_unref(d->blocks);
     g_free(d->no_digest);
@@ -116,97 +65,6 @@ static void dst_free(PagecacheDst *d)
 }
 
 /* --- START --- */
-
-typedef struct OpenReaders {
-    PagecacheDst *d;
-    Coroutine *co;
-} OpenReaders;
-
-static const PagecacheDisk *find_disk(const char *path)
-{
-    unsigned i, n = pagecache_disks_refresh();
-
-    for (i = 0; i < n; i++) {
-        const PagecacheDisk *disk = pagecache_disk_get(i);
-
-        if (disk->dev && !strcmp(disk->path, path)) {
-            return disk;
-        }
-    }
-    return NULL;
-}
-
-static void open_reader(PagecacheDst *d, guint nr)
-{
-    DstDisk *disk = &g_array_index(d->disks, DstDisk, nr);
-    MigrationState *s = migrate_get_current();
-    const PagecacheReaderConfig config = {
-        .page_size = 1 << d->page_bits,
-        .sessions = s->pagecache_sessions,
-        .deadline_ms = s->pagecache_deadline,
-        .max_bandwidth = s->pagecache_max_bandwidth,
-        .sectors = disk->sectors,
-        .done = pagecache_refill_done,
-        .opaque = pagecache_refill_disk(d->refill, nr),
-        .release = pagecache_refill_released,
-    };
-    const PagecacheDisk *own = find_disk(disk->path);
-    PagecacheReaderSpec *spec;
-    Error *err = NULL;
-
-    if (d->no_digest) {
-        disk->error = g_strdup(d->no_digest);
-        return;
-    }
-    if (!own) {
-        error_setg(&err, "no such disk here");
-        spec = NULL;
-    } else if (pagecache_fault(PAGECACHE_FAULT_REFUSE_READER)) {
-        error_setg(&err, "fault on purpose");
-        spec = NULL;
-    } else {
-        spec = pagecache_reader_spec_new(own->blk, s->pagecache_any_protocol,
-                                         &err);
-    }
-    if (spec) {
-        pagecache_refill_ref(d->refill);
-        disk->reader = pagecache_reader_open(spec, &config);
-        if (!disk->reader) {
-            pagecache_refill_unref(d->refill);
-            error_setg(&err, "no thread could be created");
-        }
-    }
-    if (!disk->reader) {
-        disk->error = g_strdup(error_get_pretty(err));
-        warn_report("skip-pagecache: can't read disk '%s' here: %s",
-                    disk->path, disk->error);
-        error_free(err);
-    }
-    trace_pagecache_dst_disk(disk->path, disk->error ?: "reader open");
-}
-
-/*
- * Opening nodes is not for coroutines, and the migration stream is loaded in
- * one.
- */
-static void open_readers_bh(void *opaque)
-{
-    OpenReaders *o = opaque;
-    guint i;
-
-    for (i = 0; i < o->d->disks->len; i++) {
-        open_reader(o->d, i);
-    }
-    aio_co_wake(o->co);
-}
-
-static void coroutine_fn open_readers(PagecacheDst *d)
-{
-    OpenReaders o = { .d = d, .co = qemu_coroutine_self() };
-
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), open_readers_bh, &o);
-    qemu_coroutine_yield();
-}
 
 /*
  * Without the source's kind of digest we have nothing to report: what is
@@ -272,7 +130,6 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     PagecacheWireStart *start;
     uint16_t version;
     PagecacheDst *d;
-    guint i;
 
     if (!migrate_skip_pagecache()) {
         error_setg(errp, "the capability skip-pagecache is on at the source "
@@ -314,18 +171,8 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     if (!set_up_blocks(d, errp)) {
         return false;
     }
-    for (i = 0; i < d->start->disks->len; i++) {
-        PagecacheWireDisk *w = &g_array_index(d->start->disks,
-                                              PagecacheWireDisk, i);
-        DstDisk disk = {
-            .id = w->id, .sectors = w->sectors, .path = g_strdup(w->path),
-            .runs = g_array_new(FALSE, FALSE, sizeof(PagecacheRun)),
-        };
-
-        g_array_append_val(d->disks, disk);
-    }
-    trace_pagecache_dst_start(d->disks->len, d->start->blocks->len);
-    open_readers(d);
+    trace_pagecache_dst_start(d->start->disks->len, d->start->blocks->len);
+    pagecache_dst_open_disks(d);
 
     pagecache_reporter_start(d->reporter,
                              d->start->features & PAGECACHE_WIRE_FEATURES);
@@ -334,25 +181,11 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
 
 /* --- OFFERS --- */
 
-static DstDisk *disk_by_id(PagecacheDst *d, uint32_t id)
-{
-    guint i;
-
-    for (i = 0; i < d->disks->len; i++) {
-        DstDisk *disk = &g_array_index(d->disks, DstDisk, i);
-
-        if (disk->id == id) {
-            return disk;
-        }
-    }
-    g_assert_not_reached();     /* pagecache_wire_check_offer() has seen it */
-}
-
 /* Notes the pages that nobody has claimed; submit() follows. */
 static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
                        uint32_t number)
 {
-    DstDisk *disk = disk_by_id(d, o->disk);
+    PagecacheDstDisk *disk = pagecache_dst_disk(d, o->disk);
     PagecacheRun run = { .block = o->block, .tag = number };
     uint32_t i;
 
@@ -377,7 +210,7 @@ static void take_offer(PagecacheDst *d, const PagecacheWireOffer *o,
 }
 
 /* All of a frame at once: a reader sees them all before it begins to read. */
-static void submit_to(PagecacheDst *d, DstDisk *disk)
+static void submit_to(PagecacheDst *d, PagecacheDstDisk *disk)
 {
     const PagecacheRun *runs = (PagecacheRun *)disk->runs->data;
     guint i, n = disk->runs->len;
@@ -400,7 +233,7 @@ static void submit(PagecacheDst *d)
     guint i;
 
     for (i = 0; i < d->disks->len; i++) {
-        submit_to(d, &g_array_index(d->disks, DstDisk, i));
+        submit_to(d, &g_array_index(d->disks, PagecacheDstDisk, i));
     }
 }
 
@@ -447,27 +280,12 @@ static uint64_t reported_pages(PagecacheDst *d, uint8_t status)
     return pagecache_reporter_pages(d->reporter, status);
 }
 
-static void close_readers(PagecacheDst *d)
-{
-    guint i;
-
-    for (i = 0; i < d->disks->len; i++) {
-        DstDisk *disk = &g_array_index(d->disks, DstDisk, i);
-
-        if (disk->reader) {
-            pagecache_reader_stats(disk->reader, &disk->stats);
-            pagecache_reader_close(disk->reader);
-            disk->reader = NULL;
-        }
-    }
-}
-
 /* Nothing is written to RAM or reported any more. */
 static void stop_refills(PagecacheDst *d)
 {
     pagecache_populate_stop(d->populate);
     pagecache_refill_revoke(d->refill);
-    close_readers(d);
+    pagecache_dst_close_disks(d);
     pagecache_reporter_close(d->reporter);
 }
 
@@ -607,40 +425,6 @@ void pagecache_dst_claim_pages(RAMBlock *rb, const ram_addr_t *offsets,
 
 /* --- statistics --- */
 
-static void add_disk_info(MigrationPagecacheInfo *info, DstDisk *disk)
-{
-    MigrationPagecacheDisk *out = g_new0(MigrationPagecacheDisk, 1);
-    PagecacheReaderStats stats = disk->stats;
-
-    if (disk->reader) {
-        pagecache_reader_stats(disk->reader, &stats);
-    } else {
-        stats.last_error = g_strdup(stats.last_error);
-    }
-    out->device = g_strdup(disk->path);
-    out->reader = g_strdup(stats.engine);
-    out->method = g_strdup(stats.method);
-    if (disk->error) {
-        out->status = PAGECACHE_READER_STATUS_NONE;
-        out->error = g_strdup(disk->error);
-    } else {
-        out->status = stats.state == PAGECACHE_READER_IDLE ?
-                      PAGECACHE_READER_STATUS_IDLE :
-                      stats.state == PAGECACHE_READER_OPENING ?
-                      PAGECACHE_READER_STATUS_OPENING :
-                      stats.state == PAGECACHE_READER_READY ?
-                      PAGECACHE_READER_STATUS_READY :
-                      PAGECACHE_READER_STATUS_FAILED;
-        out->error = g_steal_pointer(&stats.last_error);
-    }
-    g_free(stats.last_error);
-    out->bytes_read = stats.bytes_read;
-    out->reads = stats.reads;
-    out->errors = stats.errors;
-    out->timeouts = stats.timeouts;
-    QAPI_LIST_PREPEND(info->disks, out);
-}
-
 bool pagecache_dst_is_loading(void)
 {
     return dst;
@@ -649,7 +433,6 @@ bool pagecache_dst_is_loading(void)
 MigrationPagecacheInfo *pagecache_dst_info(void)
 {
     MigrationPagecacheInfo *info;
-    guint i;
 
     info = g_new0(MigrationPagecacheInfo, 1);
     info->active = true;
@@ -661,9 +444,6 @@ MigrationPagecacheInfo *pagecache_dst_info(void)
     info->refill_bytes = info->reported_pages << dst->page_bits;
     info->has_blackout_time = dst->blackout_us >= 0;
     info->blackout_time = dst->blackout_us;
-    info->has_disks = true;
-    for (i = dst->disks->len; i-- > 0;) {
-        add_disk_info(info, &g_array_index(dst->disks, DstDisk, i));
-    }
+    pagecache_dst_disks_info(dst, info);
     return info;
 }
