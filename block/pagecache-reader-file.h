@@ -5,10 +5,11 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * pagecache-reader-file.c     a disk's life, and reads by threads
- * pagecache-reader-uring.c    reads by io_uring
- * pagecache-reader-direct.c   opening, and what O_DIRECT is worth there
- * pagecache-reader-workers.c  the threads
+ * pagecache-reader-file.c       a disk's life, and reads by threads
+ * pagecache-reader-uring.c      reads by io_uring
+ * pagecache-reader-completer.c  who calls back when they have ended
+ * pagecache-reader-direct.c     opening, and what O_DIRECT is worth there
+ * pagecache-reader-workers.c    the threads
  */
 #ifndef BLOCK_PAGECACHE_READER_FILE_H
 #define BLOCK_PAGECACHE_READER_FILE_H
@@ -115,6 +116,42 @@ typedef struct PcrFile {
     int64_t wait_us;        /* not before; 0: no such time */
     unsigned inflight;
 } PcrFile;
+
+/* --- pagecache-reader-completer.c; the thread of a ring ------------------- */
+
+typedef struct PcrRingRead {
+    PcrFile *d;
+    PagecacheRead *read;
+    uint32_t done;          /* bytes */
+    unsigned retries;
+    unsigned before;        /* pcr_direct_cached() */
+    int ret;
+    const char *why;
+    GList link;             /* in a queue of the completer's */
+} PcrRingRead;
+
+typedef struct PcrCompleter PcrCompleter;
+
+/* In any thread.  NULL: there is none for the workers. */
+PcrCompleter *pcr_completer_new(void);
+
+/* Before the first read, in the thread that calls what follows */
+void pcr_completer_begin(PcrCompleter *c);
+
+/* @rr has ended, and is freed after the callback; so is a reference of d->r */
+void pcr_completer_add(PcrCompleter *c, PcrRingRead *rr);
+
+/*
+ * Decides who calls back for what was added.  True: this thread does, and it
+ * takes long, so other reads should be under way meanwhile.
+ */
+bool pcr_completer_lingers(PcrCompleter *c);
+
+/* Calls back for all that was added, or has workers do so */
+void pcr_completer_run(PcrCompleter *c);
+
+/* Nothing is added any more; @c goes when the workers are done with it */
+void pcr_completer_end(PcrCompleter *c);
 
 /* --- pagecache-reader-uring.c; any thread --------------------------------- */
 

@@ -12,9 +12,10 @@
  *              it shall look at (pagecache-reader-watchdog.c)
  *   limits     bounce buffers and descriptors of all readers
  *              (pagecache-reader-limits.c)
- *   ring       PcrRing.lock: files that have work, reads that have ended
- *              (pagecache-reader-uring.c)
+ *   ring       PcrRing.lock: files that have work (pagecache-reader-uring.c)
  *   rings      rings_lock: which ring new files go to (the same)
+ *   completer  PcrCompleter.lock: reads that have ended
+ *              (pagecache-reader-completer.c)
  *   workers    the workers and their steps (pagecache-reader-workers.c)
  *
  * A reader's lock may be held when to-watch, limits, ring or workers is taken,

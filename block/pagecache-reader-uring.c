@@ -13,10 +13,7 @@
  * A disk gets one read after the other in turn, up to its depth, so that those
  * which are slow do not keep the ring from the others.
  *
- * What was read is given to the reader's callback (a copy and a digest) by
- * workers, or by the ring's thread itself.  To wake a worker takes longer than
- * to copy some pages, so the thread does it as long as it has the time: where
- * callbacks would keep it too busy, or where they block, workers do it.
+ * What was read goes to a completer (pagecache-reader-completer.c).
  */
 
 #include "qemu/osdep.h"
@@ -33,19 +30,6 @@
 #define RING_COMPLETIONS 1024u
 /* ...of which so many are started by one system call */
 #define RING_ENTRIES    256u
-/* Workers that call back, and what one takes at a time */
-#define COMPLETERS      4u
-#define COMPLETER_BYTES (256u * 1024)
-#define COMPLETER_READS 8u
-/* Percent of the ring's thread that reads and callbacks may take */
-#define KEEPS_UP        75
-/* ...but callbacks that are less of that are not worth a worker */
-#define WORTH           30
-/* How often that is looked at; a thread that did not keep up has to wait */
-#define LOOK_US         20000
-#define CALM            10u
-/* Callbacks that take longer than this do so after more reads were started */
-#define LONG_US         5
 /* Descriptors: the ring's and its eventfd */
 #define RING_FDS        2u
 /* EAGAIN and EINTR in a row for one read */
@@ -57,20 +41,8 @@
 
 typedef struct PcrRing Ring;
 
-typedef struct RingRead {
-    PcrFile *d;
-    PagecacheRead *read;
-    uint32_t done;          /* bytes */
-    unsigned retries;
-    unsigned before;        /* pcr_direct_cached() */
-    int ret;
-    const char *why;
-    GList link;             /* in done or finished */
-} RingRead;
-
 struct PcrRing {
-    gint refs;              /* atomic: the thread's and the completer's */
-    gint ended;             /* atomic: nothing is finished any more */
+    gint refs;              /* atomic: the thread's and its maker's */
     struct io_uring uring;  /* the thread's */
     int event;              /* eventfd */
 
@@ -80,23 +52,13 @@ struct PcrRing {
     int error;              /* 0: there is one; or a negative errno */
     GQueue woken;           /* of PcrFile: something to do */
     bool asleep;            /* the thread waits, or is about to */
-    GQueue finished;        /* of RingRead: for workers */
-    int64_t helped_us;      /* of workers in callbacks, since the last look */
-
-    PcrWork completer;
 
     /* the thread's */
+    PcrCompleter *completer;
     GQueue ready;           /* of PcrFile that may get a read */
     GQueue waiting;         /* ...not before their wait_us */
-    GQueue done;            /* of RingRead: for the callbacks */
     unsigned inflight;
     bool quit;              /* no disk is left, and none can come */
-    unsigned calm;          /* looks in a row at which it had the time */
-    bool helps;             /* it calls back by itself... */
-    bool lingers;           /* ...and that takes long */
-    int64_t called_us;      /* ...and took so long since the last look */
-    int64_t look_us;        /* when that was, */
-    int64_t look_ns;        /* ...and the CPU time then */
 
     unsigned ndisks;        /* with rings_lock */
     unsigned number;        /* in rings[]; constant */
@@ -105,38 +67,6 @@ struct PcrRing {
 /* Rings that disks are added to; NULL: none */
 static GMutex rings_lock;
 static Ring *rings[MAX_RINGS];
-
-/* --- What comes of reads -------------------------------------------------- */
-
-static void complete_read(RingRead *rr)
-{
-    PagecacheReader *r = rr->d->r;
-
-    if (rr->ret == 0) {
-        const char *not_direct = pcr_direct_check(&rr->d->f, rr->read,
-                                                  rr->before);
-
-        if (not_direct) {
-            pagecache_reader_give_up(r, not_direct);
-            rr->ret = -EIO;
-        }
-    }
-    pagecache_reader_complete(r, rr->read, rr->ret, rr->why);
-    pagecache_reader_unref(r);
-    g_free(rr);
-}
-
-/* How long it took, in microseconds */
-static int64_t complete_all(GQueue *reads)
-{
-    int64_t began = g_get_monotonic_time();
-    GList *link;
-
-    while ((link = g_queue_pop_head_link(reads))) {
-        complete_read(link->data);
-    }
-    return g_get_monotonic_time() - began;
-}
 
 static void ring_unref(Ring *ring)
 {
@@ -150,51 +80,6 @@ static void ring_unref(Ring *ring)
     g_cond_clear(&ring->cond);
     g_mutex_clear(&ring->lock);
     g_free(ring);
-}
-
-/* --- Workers -------------------------------------------------------------- */
-
-/* Some for one worker; true: there are more */
-static bool pop_finished(Ring *ring, GQueue *reads)
-{
-    uint32_t bytes = 0;
-    bool more;
-
-    g_mutex_lock(&ring->lock);
-    while (ring->finished.length && bytes < COMPLETER_BYTES &&
-           reads->length < COMPLETER_READS) {
-        GList *link = g_queue_pop_head_link(&ring->finished);
-        RingRead *rr = link->data;
-
-        g_queue_push_tail_link(reads, link);
-        bytes += rr->read->bytes;
-    }
-    more = ring->finished.length;
-    g_mutex_unlock(&ring->lock);
-    return more;
-}
-
-static int64_t complete_step(PcrWork *w)
-{
-    Ring *ring = container_of(w, Ring, completer);
-    GQueue reads = G_QUEUE_INIT;
-    int64_t took;
-
-    if (pop_finished(ring, &reads)) {
-        pcr_work_push(w);
-    }
-    if (!reads.length) {
-        if (g_atomic_int_get(&ring->ended) && pcr_work_end(w)) {
-            ring_unref(ring);
-            return PCR_WORK_GONE;
-        }
-        return PCR_WORK_WAIT;
-    }
-    took = complete_all(&reads);
-    g_mutex_lock(&ring->lock);
-    ring->helped_us += took;
-    g_mutex_unlock(&ring->lock);
-    return 0;
 }
 
 /* --- The ring's thread ---------------------------------------------------- */
@@ -267,7 +152,7 @@ static struct io_uring_sqe *get_sqe(Ring *ring)
     return sqe;
 }
 
-static void start_read(Ring *ring, RingRead *rr)
+static void start_read(Ring *ring, PcrRingRead *rr)
 {
     PagecacheRead *read = rr->read;
     struct io_uring_sqe *sqe = get_sqe(ring);
@@ -282,15 +167,15 @@ static void start_read(Ring *ring, RingRead *rr)
     io_uring_sqe_set_data(sqe, rr);
 }
 
-static void finish_read(Ring *ring, RingRead *rr)
+static void finish_read(Ring *ring, PcrRingRead *rr)
 {
     ring->inflight--;
     rr->d->inflight--;
     make_ready(ring, rr->d);
-    g_queue_push_tail_link(&ring->done, &rr->link);
+    pcr_completer_add(ring->completer, rr);
 }
 
-static void reap_read(Ring *ring, RingRead *rr, int res)
+static void reap_read(Ring *ring, PcrRingRead *rr, int res)
 {
     if ((res == -EINTR || res == -EAGAIN) && rr->retries++ < MAX_RETRIES) {
         start_read(ring, rr);
@@ -342,7 +227,7 @@ static void feed(Ring *ring, PcrFile *d)
 {
     PagecacheRead *read;
     int64_t wait_us;
-    RingRead *rr;
+    PcrRingRead *rr;
 
     d->ready = false;
     if (d->inflight >= d->max_inflight) {
@@ -361,7 +246,7 @@ static void feed(Ring *ring, PcrFile *d)
         }
         return;
     }
-    rr = g_new0(RingRead, 1);
+    rr = g_new0(PcrRingRead, 1);
     rr->d = d;
     rr->read = read;
     rr->link.data = rr;
@@ -380,75 +265,13 @@ static void feed_all(Ring *ring)
     }
 }
 
-static int64_t thread_ns(void)
-{
-    struct timespec ts;
-
-    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0) {
-        return 0;
-    }
-    return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
-/*
- * How busy the thread is, or would be if it called back.  That is its CPU time,
- * but a callback that blocks counts as well.
- */
-static void look(Ring *ring)
-{
-    int64_t now = g_get_monotonic_time(), took = now - ring->look_us;
-    int64_t ns, busy_us, called_us;
-
-    if (took < LOOK_US) {
-        return;
-    }
-    ns = thread_ns();
-    called_us = ring->called_us;
-    busy_us = MAX((ns - ring->look_ns) / 1000, called_us);
-    ring->look_ns = ns;
-    ring->look_us = now;
-    ring->called_us = 0;
-    g_mutex_lock(&ring->lock);
-    called_us += ring->helped_us;
-    busy_us += ring->helped_us;
-    ring->helped_us = 0;
-    g_mutex_unlock(&ring->lock);
-    if (busy_us < took * KEEPS_UP / 100 ||
-        called_us < busy_us * WORTH / 100) {
-        ring->calm = MIN(ring->calm + 1, CALM);
-    } else {
-        ring->calm = 0;
-    }
-    ring->helps = ring->calm == CALM;
-}
-
 static void call_back(Ring *ring)
 {
-    GQueue *from = &ring->done, *to = &ring->finished;
-
-    if (!from->length) {
-        return;
+    if (pcr_completer_lingers(ring->completer)) {
+        feed_all(ring);
+        io_uring_submit(&ring->uring);
     }
-    look(ring);
-    if (ring->helps) {
-        guint n = from->length;
-        int64_t took;
-
-        if (ring->lingers) {
-            feed_all(ring);
-            io_uring_submit(&ring->uring);
-        }
-        took = complete_all(from);
-        ring->called_us += took;
-        ring->lingers = took > n * LONG_US;
-        return;
-    }
-    g_mutex_lock(&ring->lock);
-    while (from->length) {
-        g_queue_push_tail_link(to, g_queue_pop_head_link(from));
-    }
-    g_mutex_unlock(&ring->lock);
-    pcr_work_push(&ring->completer);
+    pcr_completer_run(ring->completer);
 }
 
 static void wait_for_event(Ring *ring)
@@ -478,7 +301,7 @@ static void reap(Ring *ring)
 
     for (i = 0; i < REAP_READS &&
                 io_uring_peek_cqe(&ring->uring, &cqe) == 0; i++) {
-        RingRead *rr = io_uring_cqe_get_data(cqe);
+        PcrRingRead *rr = io_uring_cqe_get_data(cqe);
         int res = cqe->res;
 
         io_uring_cqe_seen(&ring->uring, cqe);
@@ -525,9 +348,7 @@ static void ring_run(Ring *ring)
 
     /* Linux 5.15; before, there may be more of them */
     io_uring_register_iowq_max_workers(&ring->uring, workers);
-    ring->look_us = g_get_monotonic_time();
-    ring->look_ns = thread_ns();
-    ring->calm = CALM - 1;
+    pcr_completer_begin(ring->completer);
     wait_for_event(ring);
     while (!ring->quit) {
         if (may_sleep(ring)) {
@@ -615,8 +436,7 @@ static gpointer ring_thread(gpointer opaque)
     if (error == 0) {
         ring_run(ring);
     }
-    g_atomic_int_set(&ring->ended, 1);
-    pcr_work_push(&ring->completer);
+    pcr_completer_end(ring->completer);
     ring_unref(ring);
     return NULL;
 }
@@ -648,22 +468,21 @@ static Ring *ring_new(unsigned number, char **why)
     }
     g_mutex_init(&ring->lock);
     g_cond_init(&ring->cond);
-    ring->refs = 3;         /* the thread's, the completer's, ours */
+    ring->refs = 2;         /* the thread's, ours */
     ring->number = number;
     ring->ndisks = 1;       /* the caller's */
     ring->error = -ENOSYS;
-    if (!pcr_work_init(&ring->completer, complete_step)) {
+    ring->completer = pcr_completer_new();
+    if (!ring->completer) {
         *why = g_strdup("no io_uring: cannot create a thread");
         ring->refs = 1;
         ring_unref(ring);
         return NULL;
     }
-    pcr_work_allow(&ring->completer, COMPLETERS);
     if (!pagecache_reader_thread("pagecache-uring", ring_thread, ring)) {
         *why = g_strdup("no io_uring: cannot create a thread");
-        ring->refs = 2;
-        g_atomic_int_set(&ring->ended, 1);
-        pcr_work_push(&ring->completer);
+        ring->refs = 1;
+        pcr_completer_end(ring->completer);
         ring_unref(ring);
         return NULL;
     }
