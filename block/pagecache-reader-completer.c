@@ -53,14 +53,9 @@ static void complete_read(PcrRingRead *rr)
 {
     PagecacheReader *r = rr->d->r;
 
-    if (rr->ret == 0) {
-        const char *not_direct = pcr_direct_check(&rr->d->f, rr->read,
-                                                  rr->before);
-
-        if (not_direct) {
-            pagecache_reader_give_up(r, not_direct);
-            rr->ret = -EIO;
-        }
+    if (rr->not_direct) {
+        pagecache_reader_give_up(r, rr->not_direct);
+        rr->ret = -EIO;
     }
     pagecache_reader_complete(r, rr->read, rr->ret, rr->why);
     pagecache_reader_unref(r);

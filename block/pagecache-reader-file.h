@@ -127,6 +127,7 @@ typedef struct PcrRingRead {
     unsigned before;        /* pcr_direct_cached() */
     int ret;
     const char *why;
+    const char *not_direct; /* pcr_direct_check() */
     GList link;             /* in a queue of the completer's */
 } PcrRingRead;
 

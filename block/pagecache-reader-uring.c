@@ -169,6 +169,10 @@ static void start_read(Ring *ring, PcrRingRead *rr)
 
 static void finish_read(Ring *ring, PcrRingRead *rr)
 {
+    if (rr->ret == 0) {
+        /* now: once none is in flight the disk may be closed */
+        rr->not_direct = pcr_direct_check(&rr->d->f, rr->read, rr->before);
+    }
     ring->inflight--;
     rr->d->inflight--;
     make_ready(ring, rr->d);
