@@ -19,6 +19,66 @@
 #define DEFAULT_MAX_READ    (32u * 1024 * 1024)
 #define MIN_ALIGN           512u
 
+/* --- The end of the process ---------------------------------------------- */
+
+/* A name server may not answer, and nobody waits longer for it. */
+#define EXIT_US         (1 * G_USEC_PER_SEC)
+
+static struct {
+    GMutex lock;                /* for all */
+    GCond cond;                 /* inside is 0 */
+    unsigned inside;            /* sessions that may call the library */
+    bool over;
+} library;
+
+static void library_over(void)
+{
+    int64_t until_us = g_get_monotonic_time() + EXIT_US;
+
+    g_mutex_lock(&library.lock);
+    library.over = true;
+    while (library.inside &&
+           g_cond_wait_until(&library.cond, &library.lock, until_us)) {
+        continue;
+    }
+    g_mutex_unlock(&library.lock);
+}
+
+void pcr_nbd_enter(void)
+{
+    static bool registered;
+
+    g_mutex_lock(&library.lock);
+    if (!registered) {
+        registered = true;
+        atexit(library_over);
+    }
+    while (library.over) {
+        g_cond_wait(&library.cond, &library.lock);      /* for ever */
+    }
+    library.inside++;
+    g_mutex_unlock(&library.lock);
+}
+
+void pcr_nbd_leave(void)
+{
+    g_mutex_lock(&library.lock);
+    if (!--library.inside) {
+        g_cond_broadcast(&library.cond);
+    }
+    g_mutex_unlock(&library.lock);
+}
+
+int pcr_nbd_sleep(struct pollfd *fds, unsigned n, int64_t until_us)
+{
+    int ret;
+
+    pcr_nbd_leave();
+    ret = poll(fds, n, pcr_nbd_timeout_ms(until_us));
+    pcr_nbd_enter();
+    return ret;
+}
+
 /* --- Poll loop ----------------------------------------------------------- */
 
 const char *pcr_nbd_error(void)
@@ -134,7 +194,7 @@ void pcr_nbd_poll(NbdSession *s, int64_t until_us)
     if (direction & LIBNBD_AIO_DIRECTION_WRITE) {
         fds[0].events |= POLLOUT;
     }
-    if (poll(fds, 2, pcr_nbd_timeout_ms(until_us)) < 0) {
+    if (pcr_nbd_sleep(fds, 2, until_us) < 0) {
         return;     /* EINTR */
     }
     if (fds[1].revents) {

@@ -223,7 +223,7 @@ static void session_pause(NbdSession *s, int64_t pause_us)
            !pagecache_reader_stopping(s->engine->r)) {
         struct pollfd fd = { .fd = s->wake, .events = POLLIN };
 
-        if (poll(&fd, 1, pcr_nbd_timeout_ms(until_us)) > 0) {
+        if (pcr_nbd_sleep(&fd, 1, until_us) > 0) {
             pcr_nbd_drain(s);
         }
     }
@@ -270,6 +270,7 @@ static gpointer session_thread(gpointer opaque)
     PagecacheReader *r = s->engine->r;
     int64_t backoff_us = FIRST_BACKOFF_US;
 
+    pcr_nbd_enter();
     while (!pagecache_reader_stopping(r)) {
         g_autofree char *why = NULL;
         bool refused = false, up = false;
@@ -305,6 +306,7 @@ static gpointer session_thread(gpointer opaque)
                       backoff_us + g_random_int_range(0, backoff_us / 4));
         backoff_us = MIN(backoff_us * 2, MAX_BACKOFF_US);
     }
+    pcr_nbd_leave();
     pagecache_reader_unref(r);
     return NULL;
 }

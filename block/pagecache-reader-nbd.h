@@ -11,6 +11,7 @@
 #define BLOCK_PAGECACHE_READER_NBD_H
 
 #include <libnbd.h>
+#include <poll.h>
 #include "pagecache-reader-int.h"
 
 typedef struct NbdEngine NbdEngine;
@@ -51,6 +52,17 @@ struct NbdEngine {
 };
 
 /* --- pagecache-reader-nbd-link.c ------------------------------------------ */
+
+/*
+ * A session's thread calls libnbd between these two, and sleeps with
+ * pcr_nbd_sleep() only, which is poll() with another kind of timeout.  exit()
+ * takes the library's thread-local errors apart, and those of the libraries
+ * that it uses, while other threads run on: none of ours must be in there, so
+ * from then on enter() and sleep() do not return.
+ */
+void pcr_nbd_enter(void);
+void pcr_nbd_leave(void);
+int pcr_nbd_sleep(struct pollfd *fds, unsigned n, int64_t until_us);
 
 /* Microseconds of the monotonic clock to what poll() takes */
 int pcr_nbd_timeout_ms(int64_t until_us);

@@ -780,6 +780,56 @@ static void add_fault_tests(void)
 
 #endif
 
+/* --- The end of the process ---------------------------------------------- */
+
+static PagecacheReader *reader_at_exit;
+
+static uint64_t bytes_read(PagecacheReader *r)
+{
+    PagecacheReaderStats stats;
+
+    pagecache_reader_stats(r, &stats);
+    g_free(stats.last_error);
+    return stats.bytes_read;
+}
+
+/* The engine's own handler was registered later, so it has run already. */
+static void check_exit(void)
+{
+    uint64_t before = bytes_read(reader_at_exit);
+
+    g_usleep(300 * 1000);
+    unlink(disk);
+    unlink(kit.socket);
+    rmdir(dir);
+    _exit(before && bytes_read(reader_at_exit) == before ? 0 : 1);
+}
+
+/* Nobody is in the library any more when its destructors run. */
+static void test_exit(void)
+{
+    PagecacheReaderConfig config;
+    Sink *s;
+
+    if (!nbdkit_available(&kit)) {
+        return;
+    }
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, 0);
+        g_test_trap_assert_passed();
+        return;
+    }
+    atexit(check_exit);
+    nbdkit_start(&kit, "file %s", disk);
+    s = sink_new(DISK / PAGE, 0);
+    config = sink_config(s);
+    config.max_bandwidth = 4 * MiB;
+    reader_at_exit = pagecache_reader_open(nbd_spec(), &config);
+    submit(reader_at_exit, s, 0, DISK / PAGE);
+    g_assert(sink_wait(s, 1, 30000));
+    exit(1);
+}
+
 int main(int argc, char **argv)
 {
     int ret;
@@ -824,6 +874,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache-reader-nbd/hangs-a-while",
                     test_hangs_a_while);
     g_test_add_func("/pagecache-reader-nbd/close", test_close);
+    g_test_add_func("/pagecache-reader-nbd/exit", test_exit);
     add_fault_tests();
     ret = g_test_run();
     nbdkit_kill(&kit);
