@@ -82,9 +82,7 @@ def _make(disk):
                               input='\n'.join(names) + '\n', text=True,
                               stdout=subprocess.PIPE, check=True)
         image = os.path.join(work, 'image')
-        with open(image, 'wb') as file:
-            file.truncate((disk.mib * 115 // 100 + 320) << 20)
-        {'ext4': _mkfs_ext4, 'xfs': _mkfs_xfs}[disk.fs](image, tree, work)
+        _mkfs(disk, image, tree, work)
         if disk.partition:
             image = _partitioned(image, os.path.join(work, 'disk'))
         with open(disk.list, 'w') as file:
@@ -92,6 +90,25 @@ def _make(disk):
         os.rename(image, disk.image)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _mkfs(disk, image, tree, work):
+    """
+    Make the file system.  mkfs.xfs may find no room in one allocation group
+    while others have some, so it may have twice as much.
+    """
+    sizes = [disk.mib * 115 // 100 + 320]
+    if disk.fs == 'xfs':
+        sizes.append(2 * sizes[0])
+    for mib in sizes:
+        with open(image, 'wb') as file:
+            file.truncate(mib << 20)
+        make = {'ext4': _mkfs_ext4, 'xfs': _mkfs_xfs}[disk.fs]
+        done = make(image, tree, work)
+        if done.returncode == 0:
+            return
+    raise LabError(f'making a disk with {disk.mib} MiB of files: '
+                   f'{done.stderr.strip()}')
 
 
 def _thinning(size):
@@ -156,10 +173,10 @@ def _copy_tree(tree, mib):
 
 
 def _mkfs_ext4(image, tree, _work):
-    subprocess.run(
+    return subprocess.run(
         [need_tool('mkfs.ext4', 'e2fsprogs'), '-q', '-F', '-m', '0',
          '-d', tree, '-E', 'lazy_itable_init=0,lazy_journal_init=0', image],
-        check=True)
+        check=False, text=True, stderr=subprocess.PIPE)
 
 
 def _mkfs_xfs(image, tree, work):
@@ -179,8 +196,9 @@ def _mkfs_xfs(image, tree, work):
     proto = os.path.join(work, 'proto')
     with open(proto, 'w') as file:
         file.write('\n'.join(lines) + '\n')
-    subprocess.run([need_tool('mkfs.xfs', 'xfsprogs'), '-q', '-f',
-                    '-p', proto, image], check=True)
+    return subprocess.run([need_tool('mkfs.xfs', 'xfsprogs'), '-q', '-f',
+                           '-p', proto, image], check=False, text=True,
+                          stderr=subprocess.PIPE)
 
 
 def _partitioned(image, path):
