@@ -18,3 +18,8 @@ void pagecache_digest_xxh3(const uint8_t *secret, size_t secret_len,
 {
     g_assert_not_reached();
 }
+
+uint64_t pagecache_checksum_xxh3(const void *data, size_t size)
+{
+    g_assert_not_reached();
+}

@@ -29,3 +29,8 @@ void pagecache_digest_xxh3(const uint8_t *secret, size_t secret_len,
                                                              secret + half,
                                                              half));
 }
+
+uint64_t pagecache_checksum_xxh3(const void *data, size_t size)
+{
+    return XXH3_64bits(data, size);
+}

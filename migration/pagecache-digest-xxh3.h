@@ -29,4 +29,10 @@ void pagecache_digest_xxh3(const uint8_t *secret, size_t secret_len,
                            const void *page, size_t size,
                            uint8_t out[PAGECACHE_DIGEST_LEN]);
 
+/*
+ * A checksum, that anybody can make fit.  Any thread.  Not to be called in a
+ * build without XXH3.
+ */
+uint64_t pagecache_checksum_xxh3(const void *data, size_t size);
+
 #endif

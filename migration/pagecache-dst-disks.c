@@ -14,6 +14,7 @@
 #include "qemu/pagecache-fault.h"
 #include "migration.h"
 #include "pagecache-dst-int.h"
+#include "pagecache-io-disks.h"
 #include "trace.h"
 
 static void disk_clear(void *opaque)
@@ -88,6 +89,8 @@ static void open_disk(PagecacheDst *d, guint nr)
                                          &err);
     }
     if (spec) {
+        pagecache_refill_seed(d->refill, nr,
+                              pagecache_io_disks_number(own->blk));
         pagecache_refill_ref(d->refill);
         disk->reader = pagecache_reader_open(spec, &config);
         if (!disk->reader) {

@@ -115,7 +115,7 @@ static bool set_up_blocks(PagecacheDst *d, Error **errp)
         }
         /* For all that multifd may name, whatever used_length becomes */
         rb->pagecache_claims = pagecache_refill_add_block(
-            d->refill, rb->host, (rb->max_length >> d->page_bits) + 1);
+            d->refill, rb, (rb->max_length >> d->page_bits) + 1);
         memory_region_ref(rb->mr);      /* it may be unplugged meanwhile */
         g_ptr_array_add(d->blocks, rb);
         pagecache_populate_add_block(d->populate, rb->host, rb->max_length);

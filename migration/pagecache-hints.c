@@ -9,6 +9,7 @@
  * waits in a bounded queue for the thread that puts it into the pool.
  */
 #include "qemu/osdep.h"
+#include "qapi/util.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/lockable.h"
@@ -36,7 +37,9 @@ struct PagecacheProducer {
     /* Of the collection under way, under hints.lock: */
     uint64_t pages;                     /* delivered, good or bad */
     uint64_t inputs;                    /* hints and malformed inputs */
+    PagecacheHintStats stats;
     bool refused;                       /* too much came, nothing more taken */
+    GArray *refused_disks;              /* of uint32_t: given up for these */
     bool ended;
     QLIST_ENTRY(PagecacheProducer) next;
 };
@@ -82,6 +85,7 @@ PagecacheProducer *pagecache_producer_register(const PagecacheProducerOps *ops,
     GLOBAL_STATE_CODE();
     p->ops = ops;
     p->opaque = opaque;
+    p->refused_disks = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     WITH_QEMU_LOCK_GUARD(&hints.lock) {
         p->id = hints.next_id++;
         QLIST_INSERT_HEAD(&hints.producers, p, next);
@@ -103,6 +107,7 @@ void pagecache_producer_unregister(PagecacheProducer *producer)
         WITH_QEMU_LOCK_GUARD(&hints.lock) {
             QLIST_REMOVE(producer, next);
         }
+        g_array_unref(producer->refused_disks);
         g_free(producer);
     }
 }
@@ -110,6 +115,7 @@ void pagecache_producer_unregister(PagecacheProducer *producer)
 /* Called with hints.lock held. */
 static void drop(PagecacheProducer *p, const char *why, uint64_t count)
 {
+    p->stats.dropped += count;
     hints.stats.dropped += count;
     trace_pagecache_hint_dropped(p->ops->name, why, count);
 }
@@ -141,8 +147,9 @@ static bool block_is_eligible(RAMBlock *rb)
 }
 
 /* Called with hints.lock held. */
-static void queue_hint(const PagecacheQueuedHint *q)
+static void queue_hint(PagecacheProducer *p, const PagecacheQueuedHint *q)
 {
+    p->stats.hinted += q->npages;
     hints.stats.hinted += q->npages;
     g_array_append_val(hints.queue, *q);
     if (hints.queue->len == 1) {
@@ -189,12 +196,25 @@ static void queue_range(PagecacheProducer *p, uint32_t disk, RAMBlock *rb,
         step = MIN(end - start, (uint64_t)QUEUED_HINT_MAX << bits);
         q.page = start >> bits;
         q.npages = step >> bits;
-        queue_hint(&q);
+        queue_hint(p, &q);
         if (pagecache_fault(PAGECACHE_FAULT_DUPLICATE_HINT)) {
-            queue_hint(&q);
+            queue_hint(p, &q);
         }
         q.sector += step >> PAGECACHE_SECTOR_BITS;
     }
+}
+
+/* Called with hints.lock held. */
+static bool is_refused(const PagecacheProducer *p, uint32_t disk)
+{
+    guint i;
+
+    for (i = 0; i < p->refused_disks->len; i++) {
+        if (g_array_index(p->refused_disks, uint32_t, i) == disk) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Called with hints.lock held. */
@@ -206,6 +226,10 @@ static bool disk_holds(PagecacheProducer *p, uint32_t disk, uint64_t sector,
 
     if (disk >= hints.ndisks || !hints.disks[disk].present) {
         drop(p, "no such disk", npages);
+        return false;
+    }
+    if (is_refused(p, disk)) {
+        drop(p, "given up for this disk", npages);
         return false;
     }
     if (n > hints.disks[disk].sectors ||
@@ -305,27 +329,58 @@ PagecacheVerdict pagecache_producer_hints(PagecacheProducer *producer,
     return ret;
 }
 
+/* Called with hints.lock held, in an RCU critical section. */
+static void queue_ram(PagecacheProducer *p, RAMBlock *rb, uint64_t offset,
+                      uint32_t npages, uint32_t disk, uint64_t sector)
+{
+    if (!shape_is_good(p, offset, npages) ||
+        !disk_holds(p, disk, sector, npages)) {
+        return;
+    }
+    if (!block_is_eligible(rb)) {
+        drop(p, "no such RAM block that migrates", npages);
+        return;
+    }
+    queue_range(p, disk, rb, offset, (uint64_t)npages << PAGECACHE_PAGE_BITS,
+                sector);
+}
+
+PagecacheVerdict pagecache_producer_ram_hints(PagecacheProducer *producer,
+                                              uint32_t epoch,
+                                              const PagecacheRamHint *h,
+                                              size_t n)
+{
+    PagecacheVerdict ret;
+    size_t i;
+
+    assert(n <= PAGECACHE_BATCH_MAX);
+    RCU_READ_LOCK_GUARD();
+    QEMU_LOCK_GUARD(&hints.lock);
+
+    ret = verdict(producer, epoch);
+    for (i = 0; ret == PAGECACHE_MORE && i < n; i++) {
+        if (producer_may_go_on(producer)) {
+            queue_ram(producer, h[i].rb, h[i].page << PAGECACHE_PAGE_BITS,
+                      h[i].npages, h[i].disk, h[i].sector);
+        }
+    }
+    return ret;
+}
+
 PagecacheVerdict pagecache_producer_block_hint(PagecacheProducer *producer,
                                                uint32_t epoch,
                                                const char *idstr,
                                                const PagecacheHint *h)
 {
     PagecacheVerdict ret;
-    RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
     QEMU_LOCK_GUARD(&hints.lock);
 
     ret = verdict(producer, epoch);
-    if (ret == PAGECACHE_MORE && shape_is_good(producer, h->gpa, h->npages) &&
-        disk_holds(producer, h->disk, h->sector, h->npages)) {
-        rb = qemu_ram_block_by_name(idstr);
-        if (block_is_eligible(rb)) {
-            queue_range(producer, h->disk, rb, h->gpa,
-                        (uint64_t)h->npages << PAGECACHE_PAGE_BITS, h->sector);
-        } else {
-            drop(producer, "no such RAM block that migrates", h->npages);
-        }
+    if (ret == PAGECACHE_MORE) {
+        queue_ram(producer, qemu_ram_block_by_name(idstr), h->gpa, h->npages,
+                  h->disk, h->sector);
     }
     return ret;
 }
@@ -341,6 +396,7 @@ void pagecache_producer_end(PagecacheProducer *producer, uint32_t epoch,
     producer->ended = true;
     hints.stats.map_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) -
                          hints.started;
+    producer->stats.map_ms = hints.stats.map_ms;
     trace_pagecache_producer_end(producer->ops->name, epoch, complete,
                                  producer->inputs, producer->pages,
                                  hints.stats.map_ms);
@@ -367,6 +423,11 @@ void pagecache_producer_bad(PagecacheProducer *producer, const char *what)
     }
 }
 
+uint32_t pagecache_producer_id(const PagecacheProducer *producer)
+{
+    return producer->id;
+}
+
 /* --- the source side --- */
 
 void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
@@ -385,7 +446,9 @@ void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
         hints.stats = (PagecacheHintStats) { .map_ms = -1 };
         QLIST_FOREACH(p, &hints.producers, next) {
             p->pages = p->inputs = 0;
+            p->stats = (PagecacheHintStats) { .map_ms = -1 };
             p->refused = p->ended = false;
+            g_array_set_size(p->refused_disks, 0);
         }
         if (!++hints.epoch) {
             hints.epoch++;
@@ -399,14 +462,14 @@ void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
     }
 }
 
-void pagecache_hints_refuse(uint32_t producer)
+void pagecache_hints_refuse(uint32_t producer, uint32_t disk)
 {
     PagecacheProducer *p;
 
     QEMU_LOCK_GUARD(&hints.lock);
     QLIST_FOREACH(p, &hints.producers, next) {
-        if (p->id == producer) {
-            p->refused = true;
+        if (p->id == producer && !is_refused(p, disk)) {
+            g_array_append_val(p->refused_disks, disk);
         }
     }
 }
@@ -488,4 +551,28 @@ void pagecache_hints_stats(PagecacheHintStats *stats)
 {
     QEMU_LOCK_GUARD(&hints.lock);
     *stats = hints.stats;
+}
+
+MigrationPagecacheProducerList *
+pagecache_hints_producers(void (*proofs)(void *opaque, uint32_t producer,
+                                         MigrationPagecacheProducer *p),
+                          void *opaque)
+{
+    MigrationPagecacheProducerList *list = NULL;
+    PagecacheProducer *p;
+
+    QEMU_LOCK_GUARD(&hints.lock);
+    QLIST_FOREACH(p, &hints.producers, next) {
+        MigrationPagecacheProducer *out = g_new0(MigrationPagecacheProducer,
+                                                 1);
+
+        out->name = g_strdup(p->ops->name);
+        out->hinted_pages = p->stats.hinted;
+        out->dropped_hints = p->stats.dropped;
+        out->has_map_time = p->stats.map_ms >= 0;
+        out->map_time = MAX(p->stats.map_ms, 0);
+        proofs(opaque, p->id, out);
+        QAPI_LIST_PREPEND(list, out);
+    }
+    return list;
 }

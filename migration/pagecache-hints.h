@@ -9,6 +9,7 @@
 #ifndef MIGRATION_PAGECACHE_HINTS_H
 #define MIGRATION_PAGECACHE_HINTS_H
 
+#include "qapi/qapi-types-pagecache.h"
 #include "exec/ramblock.h"
 #include "migration/pagecache.h"
 
@@ -41,8 +42,8 @@ typedef struct PagecacheHintDisk {
 void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks);
 /* Hints are no longer wanted.  BQL.  Nothing happens without a start. */
 void pagecache_hints_stop(void);
-/* No more from this producer, in this collection.  Any thread. */
-void pagecache_hints_refuse(uint32_t producer);
+/* No more of @disk from this producer, in this collection.  Any thread. */
+void pagecache_hints_refuse(uint32_t producer, uint32_t disk);
 
 /*
  * Waits until there are hints, and some milliseconds for others to join them,
@@ -61,7 +62,32 @@ void pagecache_hints_wait_taken(int ms);
 void pagecache_hints_dropped(uint64_t pages, const char *why);
 
 void pagecache_hints_stats(PagecacheHintStats *stats);
+/*
+ * The figures of each producer, to be freed; @proofs is called to fill in what
+ * came of its hints.
+ */
+MigrationPagecacheProducerList *
+pagecache_hints_producers(void (*proofs)(void *opaque, uint32_t producer,
+                                         MigrationPagecacheProducer *p),
+                          void *opaque);
 
+/* What hints are counted under; the same for the life of the producer */
+uint32_t pagecache_producer_id(const PagecacheProducer *producer);
+
+/* A hint of one who knows RAM blocks */
+typedef struct PagecacheRamHint {
+    RAMBlock *rb;       /* is there until the call returns */
+    uint64_t page;      /* 4096-byte page in it */
+    uint64_t sector;
+    uint32_t npages;    /* 4096-byte pages */
+    uint32_t disk;
+} PagecacheRamHint;
+
+/* As pagecache_producer_hints() */
+PagecacheVerdict pagecache_producer_ram_hints(PagecacheProducer *producer,
+                                              uint32_t epoch,
+                                              const PagecacheRamHint *hints,
+                                              size_t n);
 /*
  * As pagecache_producer_hints() with one hint, whose gpa is an offset into the
  * RAM block @idstr.

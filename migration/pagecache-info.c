@@ -32,6 +32,7 @@ MigrationPagecacheInfo *pagecache_info(void)
 
 void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
 {
+    MigrationPagecacheProducerList *p;
     MigrationPagecacheLeftOutList *left;
     MigrationPagecacheDiskList *l;
 
@@ -46,6 +47,16 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
                        " dropped, %" PRIu64 " too late or twice)\n",
                        info->hinted_pages, info->dropped_hints,
                        info->duplicate_pages);
+    }
+    for (p = info->producers; p; p = p->next) {
+        monitor_printf(mon, "  by %s: %" PRIu64 " pages (%" PRIu64
+                       " dropped), %" PRIu64 " proven, %" PRIu64
+                       " mismatched\n", p->value->name,
+                       p->value->hinted_pages, p->value->dropped_hints,
+                       p->value->proven_pages, p->value->mismatched_pages);
+    }
+    if (info->note) {
+        monitor_printf(mon, "note: %s\n", info->note);
     }
     if (info->has_map_time) {
         monitor_printf(mon, "map time: %" PRIu64 " ms\n", info->map_time);

@@ -32,6 +32,7 @@ struct PagecacheOffers {
     PagecachePool *pool;
     const GPtrArray *blocks;
     unsigned page_bits;
+    PagecacheLook *look;
     QemuThread thread;
 
     QemuMutex lock;         /* for the rest */
@@ -106,28 +107,70 @@ static PagecachePoolRun part_of(const PagecacheOffers *o,
     return part;
 }
 
-/* Offers the pages of @run that are worth it, and releases the others. */
-static void choose_run(PagecacheOffers *o, const PagecachePoolRun *run,
-                       GArray *chosen, PagecacheOffersCounts *counts)
+/* What becomes of the pages of a run that was taken */
+typedef struct Choice {
+    DECLARE_BITMAP(good, PAGECACHE_OFFER_PAGES_MAX);    /* to be offered */
+    DECLARE_BITMAP(moved, PAGECACHE_OFFER_PAGES_MAX);   /* in @back */
+    GArray *back;           /* of PagecachePoolRun: with another hint */
+} Choice;
+
+/* Takes the pages out of those that are good whose hint is not true by now. */
+static void look_again(PagecacheOffers *o, const PagecachePoolRun *run,
+                       Choice *c, PagecacheOffersCounts *counts)
 {
-    DECLARE_BITMAP(good, PAGECACHE_OFFER_PAGES_MAX) = { 0 };
-    uint32_t n = pagecache_pool_check(o->pool, run, good);
+    RAMBlock *rb = g_ptr_array_index(o->blocks, run->block);
+    unsigned long i;
+
+    for (i = find_first_bit(c->good, run->npages); i < run->npages;
+         i = find_next_bit(c->good, run->npages, i + 1)) {
+        PagecachePoolRun page = part_of(o, run, i, 1);
+
+        switch (o->look(rb, &page)) {
+        case PAGECACHE_LOOK_SAME:
+            continue;
+        case PAGECACHE_LOOK_MOVED:
+            set_bit(i, c->moved);
+            g_array_append_val(c->back, page);
+            counts->moved++;
+            break;
+        case PAGECACHE_LOOK_GONE:
+            counts->stale++;
+            break;
+        }
+        clear_bit(i, c->good);
+    }
+}
+
+/*
+ * Offers the pages of @run that are worth it, and releases the others, but for
+ * those that go back into the pool.
+ */
+static void choose_run(PagecacheOffers *o, const PagecachePoolRun *run,
+                       Choice *c, GArray *chosen,
+                       PagecacheOffersCounts *counts)
+{
     unsigned long first, end;
     PagecachePoolRun part;
 
-    counts->free += run->npages - n;
-    counts->zero += sort_out_zeros(o, run, good);
+    bitmap_zero(c->good, run->npages);
+    bitmap_zero(c->moved, run->npages);
+    counts->free += run->npages - pagecache_pool_check(o->pool, run, c->good);
+    counts->zero += sort_out_zeros(o, run, c->good);
+    look_again(o, run, c, counts);
     for (first = 0; first < run->npages; first = end) {
-        bool is_good = test_bit(first, good);
+        bool is_good = test_bit(first, c->good);
+        bool is_moved = test_bit(first, c->moved);
 
-        end = is_good ? find_next_zero_bit(good, run->npages, first)
-                      : find_next_bit(good, run->npages, first);
-        end = MIN(end, run->npages);
+        for (end = first + 1; end < run->npages &&
+                              test_bit(end, c->good) == is_good &&
+                              test_bit(end, c->moved) == is_moved; end++) {
+            continue;
+        }
         part = part_of(o, run, first, end - first);
         if (is_good) {
             pagecache_pool_offer(o->pool, &part);
             g_array_append_val(chosen, part);
-        } else {
+        } else if (!is_moved) {
             pagecache_pool_release(o->pool, &part);
         }
     }
@@ -139,6 +182,9 @@ static uint32_t choose(PagecacheOffers *o, uint32_t disk, uint32_t max_pages,
 {
     g_autoptr(GArray) taken = g_array_new(FALSE, FALSE,
                                           sizeof(PagecachePoolRun));
+    Choice c = {
+        .back = g_array_new(FALSE, FALSE, sizeof(PagecachePoolRun)),
+    };
     uint32_t n;
     guint i;
 
@@ -146,9 +192,12 @@ static uint32_t choose(PagecacheOffers *o, uint32_t disk, uint32_t max_pages,
     n = pagecache_pool_take(o->pool, disk, max_pages,
                             PAGECACHE_OFFER_PAGES_MAX, taken);
     for (i = 0; i < taken->len; i++) {
-        choose_run(o, &g_array_index(taken, PagecachePoolRun, i), chosen,
+        choose_run(o, &g_array_index(taken, PagecachePoolRun, i), &c, chosen,
                    counts);
     }
+    pagecache_pool_put_back(o->pool, (PagecachePoolRun *)c.back->data,
+                            c.back->len);
+    g_array_unref(c.back);
     return n;
 }
 
@@ -255,6 +304,8 @@ static void do_offer(PagecacheOffers *o, uint32_t disk, GArray *chosen)
     count_ready(o, d, (int64_t)good - max);
     o->counts.zero += counts.zero;
     o->counts.free += counts.free;
+    o->counts.stale += counts.stale;
+    o->counts.moved += counts.moved;
     g_array_append_vals(d->runs, chosen->data, chosen->len);
     g_array_set_size(chosen, 0);
 }
@@ -304,13 +355,14 @@ static void wake(PagecacheOffers *o)
 
 PagecacheOffers *pagecache_offers_new(PagecachePool *pool,
                                       const GPtrArray *blocks,
-                                      unsigned page_bits)
+                                      unsigned page_bits, PagecacheLook *look)
 {
     PagecacheOffers *o = g_new0(PagecacheOffers, 1);
 
     o->pool = pool;
     o->blocks = blocks;
     o->page_bits = page_bits;
+    o->look = look;
     qemu_mutex_init(&o->lock);
     qemu_cond_init(&o->work);
     qemu_cond_init(&o->done);
@@ -402,9 +454,10 @@ void pagecache_offers_release(PagecacheOffers *o, uint32_t disk,
     wake(o);
 }
 
-void pagecache_offers_give_up(PagecacheOffers *o, uint32_t producer)
+void pagecache_offers_give_up(PagecacheOffers *o, uint32_t producer,
+                              uint32_t disk)
 {
-    pagecache_pool_give_up(o->pool, producer);
+    pagecache_pool_give_up(o->pool, producer, disk);
     QEMU_LOCK_GUARD(&o->lock);
     o->sweep = true;
     wake(o);

@@ -14,6 +14,7 @@
 #ifndef MIGRATION_PAGECACHE_OFFERS_H
 #define MIGRATION_PAGECACHE_OFFERS_H
 
+#include "exec/ramblock.h"
 #include "pagecache-pool.h"
 
 /* Pages in one offer, at most */
@@ -26,8 +27,23 @@ typedef struct PagecacheOffersCounts {
     uint64_t zero;          /* a few bytes on the channel */
     uint64_t free;          /* clean: the guest has said that it is free */
     uint64_t tail;          /* for the channel */
-    uint64_t given_up;      /* of a producer that was given up */
+    uint64_t given_up;      /* of a producer that was given up for the disk */
+    uint64_t stale;         /* the hint was not true any more */
+    uint64_t moved;         /* that got another hint: not released */
 } PagecacheOffersCounts;
+
+/* What is known of a page that is about to be offered */
+typedef enum PagecacheLookResult {
+    PAGECACHE_LOOK_SAME,
+    PAGECACHE_LOOK_MOVED,   /* it stands elsewhere by now */
+    PAGECACHE_LOOK_GONE,    /* it stands nowhere */
+} PagecacheLookResult;
+
+/*
+ * Looks at a hint of one page once more.  Changes disk and sector of @page if
+ * the answer is MOVED.  Thread of the offers, in an RCU critical section.
+ */
+typedef PagecacheLookResult PagecacheLook(RAMBlock *rb, PagecachePoolRun *page);
 
 /*
  * Starts the thread.  @blocks: of RAMBlock, by their number in the pool.
@@ -35,7 +51,7 @@ typedef struct PagecacheOffersCounts {
  */
 PagecacheOffers *pagecache_offers_new(PagecachePool *pool,
                                       const GPtrArray *blocks,
-                                      unsigned page_bits);
+                                      unsigned page_bits, PagecacheLook *look);
 /* Nothing more is to be done.  Any thread; does not wait. */
 void pagecache_offers_stop(PagecacheOffers *offers);
 /* Ends the thread, after some milliseconds at most.  Any thread. */
@@ -61,8 +77,9 @@ uint64_t pagecache_offers_collect(PagecacheOffers *offers, uint32_t disk,
  */
 void pagecache_offers_release(PagecacheOffers *offers, uint32_t disk,
                               uint64_t pages);
-/* What @producer hinted shall be offered no more.  Any thread. */
-void pagecache_offers_give_up(PagecacheOffers *offers, uint32_t producer);
+/* What @producer hinted of @disk shall be offered no more.  Any thread. */
+void pagecache_offers_give_up(PagecacheOffers *offers, uint32_t producer,
+                              uint32_t disk);
 
 /* Pages that have left the pool and are not collected, in all, or of @disk */
 uint64_t pagecache_offers_ready(PagecacheOffers *offers);

@@ -42,6 +42,7 @@ typedef struct HeapItem {
 typedef struct PoolDisk {
     GArray *head;               /* of HeapItem, a heap by first sector */
     GArray *tail;               /* the same batches, by ~(last sector) */
+    GArray *given_up;           /* of uint32_t: producers */
     uint64_t size;
 } PoolDisk;
 
@@ -54,7 +55,6 @@ struct PagecachePool {
     GPtrArray *disks;           /* of PoolDisk, by number */
     GQueue fresh;               /* of PagecacheBatch: since the last turn */
     GQueue dead;                /* of PagecacheBatch: to be released */
-    GArray *given_up;           /* of uint32_t: producers */
     uint64_t size;
     uint64_t bytes;
 };
@@ -194,6 +194,7 @@ static void disk_free(gpointer data)
 
     heap_free(d->head);
     heap_free(d->tail);
+    g_array_unref(d->given_up);
     g_free(d);
 }
 
@@ -209,7 +210,6 @@ PagecachePool *pagecache_pool_new(unsigned page_bits, uint64_t max_bytes)
     pool->disks = g_ptr_array_new_with_free_func(disk_free);
     g_queue_init(&pool->fresh);
     g_queue_init(&pool->dead);
-    pool->given_up = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     return pool;
 }
 
@@ -221,7 +221,6 @@ void pagecache_pool_free(PagecachePool *pool)
     g_ptr_array_unref(pool->disks);
     g_queue_clear_full(&pool->fresh, batch_free);
     g_queue_clear_full(&pool->dead, batch_free);
-    g_array_unref(pool->given_up);
     g_mutex_clear(&pool->lock);
     g_ptr_array_unref(pool->blocks);
     g_free(pool);
@@ -319,17 +318,18 @@ static PoolDisk *pool_disk(PagecachePool *pool, uint32_t nr)
 
         d->head = g_array_new(FALSE, FALSE, sizeof(HeapItem));
         d->tail = g_array_new(FALSE, FALSE, sizeof(HeapItem));
+        d->given_up = g_array_new(FALSE, FALSE, sizeof(uint32_t));
         g_ptr_array_add(pool->disks, d);
     }
     return g_ptr_array_index(pool->disks, nr);
 }
 
-static bool is_given_up(const PagecachePool *pool, uint32_t producer)
+static bool is_given_up(const PoolDisk *d, uint32_t producer)
 {
     guint i;
 
-    for (i = 0; i < pool->given_up->len; i++) {
-        if (g_array_index(pool->given_up, uint32_t, i) == producer) {
+    for (i = 0; i < d->given_up->len; i++) {
+        if (g_array_index(d->given_up, uint32_t, i) == producer) {
             return true;
         }
     }
@@ -347,7 +347,7 @@ static void add_batch(PagecachePool *pool, PagecacheBatch *b)
     PoolDisk *d = pool_disk(pool, pagecache_batch_disk(b));
 
     pool->bytes += pagecache_batch_bytes(b);
-    if (is_given_up(pool, pagecache_batch_producer(b))) {
+    if (is_given_up(d, pagecache_batch_producer(b))) {
         g_queue_push_tail(&pool->dead, b);
         return;
     }
@@ -766,7 +766,7 @@ static void heap_filter(PagecachePool *pool, PoolDisk *d, GArray *heap,
     }
 }
 
-static void fresh_filter(PagecachePool *pool, uint32_t producer)
+static void fresh_filter(PagecachePool *pool, uint32_t producer, uint32_t disk)
 {
     GList *link, *next;
 
@@ -774,9 +774,9 @@ static void fresh_filter(PagecachePool *pool, uint32_t producer)
         PagecacheBatch *b = link->data;
 
         next = link->next;
-        if (pagecache_batch_producer(b) == producer) {
-            count_taken(pool, pool_disk(pool, pagecache_batch_disk(b)),
-                        pagecache_batch_pages(b));
+        if (pagecache_batch_producer(b) == producer &&
+            pagecache_batch_disk(b) == disk) {
+            count_taken(pool, pool_disk(pool, disk), pagecache_batch_pages(b));
             g_queue_unlink(&pool->fresh, link);
             g_queue_push_tail_link(&pool->dead, link);
         }
@@ -784,23 +784,21 @@ static void fresh_filter(PagecachePool *pool, uint32_t producer)
 }
 
 /* There are as many batches as calls of pagecache_pool_add(), or some more. */
-uint64_t pagecache_pool_give_up(PagecachePool *pool, uint32_t producer)
+uint64_t pagecache_pool_give_up(PagecachePool *pool, uint32_t producer,
+                                uint32_t disk)
 {
     uint64_t before;
-    guint i;
+    PoolDisk *d;
 
     LOCK_GUARD(&pool->lock);
     before = pool->size;
-    if (!is_given_up(pool, producer)) {
-        g_array_append_val(pool->given_up, producer);
+    d = pool_disk(pool, disk);
+    if (!is_given_up(d, producer)) {
+        g_array_append_val(d->given_up, producer);
     }
-    for (i = 0; i < pool->disks->len; i++) {
-        PoolDisk *d = pool_disk(pool, i);
-
-        heap_filter(pool, d, d->head, producer);
-        heap_filter(pool, d, d->tail, producer);
-    }
-    fresh_filter(pool, producer);
+    heap_filter(pool, d, d->head, producer);
+    heap_filter(pool, d, d->tail, producer);
+    fresh_filter(pool, producer, disk);
     return before - pool->size;
 }
 

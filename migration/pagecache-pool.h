@@ -133,12 +133,13 @@ uint64_t pagecache_pool_release_tail(PagecachePool *pool, uint32_t disk,
                                      uint64_t max_pages);
 
 /*
- * What @producer hinted is not to be offered any more, now and later: from
- * now on it is not in the pool.  Returns how many pages.  They are released by
- * pagecache_pool_sweep(), about @max_pages with each call, which returns how
- * many: 0 when there is nothing left.  One thread at a time sweeps.
+ * What @producer hinted of @disk is not to be offered any more, now and later:
+ * from now on it is not in the pool.  Returns how many pages.  They are
+ * released by pagecache_pool_sweep(), about @max_pages with each call, which
+ * returns how many: 0 when there is nothing left.  One thread at a time sweeps.
  */
-uint64_t pagecache_pool_give_up(PagecachePool *pool, uint32_t producer);
+uint64_t pagecache_pool_give_up(PagecachePool *pool, uint32_t producer,
+                                uint32_t disk);
 uint64_t pagecache_pool_sweep(PagecachePool *pool, uint64_t max_pages);
 
 /*

@@ -18,7 +18,7 @@
 typedef struct PagecacheProofPage {
     RAMBlock *rb;
     uint64_t page;
-    uint32_t producer;          /* for the caller */
+    uint32_t producer, disk;    /* for the caller */
     uint8_t digest[PAGECACHE_DIGEST_LEN];       /* as reported */
     bool equal;                                 /* the outcome */
 } PagecacheProofPage;

@@ -8,7 +8,9 @@
 #include "qemu/stats64.h"
 #include "qemu/thread.h"
 #include "qemu/pagecache-fault.h"
+#include "migration/pagecache.h"
 #include "pagecache-claim.h"
+#include "pagecache-io-map.h"
 #include "pagecache-refill.h"
 #include "trace.h"
 
@@ -20,10 +22,13 @@
 typedef struct RefillBlock {
     uint8_t *host;
     uint8_t *claims;            /* PAGECACHE_CLAIM_*, one byte a page */
+    RAMBlock *rb;               /* for the main thread */
+    PagecacheIoMap *io_map;     /* NULL: the guest's I/O is not tracked */
 } RefillBlock;
 
 struct PagecacheRefillDisk {
     PagecacheRefill *refill;
+    uint8_t io_number;          /* in the I/O map; 0: none */
 
     /*
      * Reader threads between looking at "revoked" and the end of what they
@@ -90,6 +95,7 @@ void pagecache_refill_unref(PagecacheRefill *refill)
     }
     for (i = 0; i < refill->nblocks; i++) {
         g_free(refill->blocks[i].claims);
+        pagecache_io_map_release(refill->blocks[i].io_map);
     }
     g_free(refill->blocks);
     g_free(refill->disks);
@@ -111,15 +117,33 @@ void pagecache_refill_set_digest(PagecacheRefill *refill,
     refill->digest = *digest;
 }
 
-uint8_t *pagecache_refill_add_block(PagecacheRefill *refill, void *host,
+uint8_t *pagecache_refill_add_block(PagecacheRefill *refill, RAMBlock *rb,
                                     uint64_t npages)
 {
     RefillBlock *block = &refill->blocks[refill->nblocks++];
 
     *block = (RefillBlock) {
-        .host = host, .claims = g_new0(uint8_t, npages),
+        .host = rb->host, .claims = g_new0(uint8_t, npages), .rb = rb,
     };
     return block->claims;
+}
+
+void pagecache_refill_seed(PagecacheRefill *refill, uint32_t nr,
+                           uint8_t number)
+{
+    uint32_t i;
+
+    if (!number || refill->page_bits != PAGECACHE_PAGE_BITS) {
+        return;
+    }
+    refill->disks[nr].io_number = number;
+    for (i = 0; i < refill->nblocks; i++) {
+        RefillBlock *block = &refill->blocks[i];
+
+        if (!block->io_map) {
+            block->io_map = pagecache_io_map_hold(block->rb);
+        }
+    }
 }
 
 PagecacheRefillDisk *pagecache_refill_disk(PagecacheRefill *refill,
@@ -175,6 +199,7 @@ typedef struct Group {
         uint64_t page;
         uint32_t offer;
         uint32_t index;         /* in the offer */
+        uint64_t sector;
         bool copied;
     } pages[PAGES_AT_ONCE];
     uint8_t digests[PAGES_AT_ONCE][PAGECACHE_DIGEST_LEN];
@@ -200,6 +225,27 @@ static unsigned copy_pages(PagecacheRefillDisk *disk, Group *group)
     }
     copying_end(disk);
     return claimed;
+}
+
+/*
+ * At the next migration these pages are hints.  If the channel overwrites one of
+ * them the checksum tells.
+ */
+static void seed_pages(PagecacheRefillDisk *disk, const Group *group)
+{
+    unsigned i;
+
+    for (i = 0; disk->io_number && i < group->npages; i++) {
+        PagecacheIoMap *map = group->pages[i].block->io_map;
+        const PagecacheIoPlace place = {
+            .disk = disk->io_number, .sector = group->pages[i].sector,
+        };
+
+        if (map && group->pages[i].copied) {
+            pagecache_io_map_seed(map, group->pages[i].page, &place,
+                                  group->pages[i].data);
+        }
+    }
 }
 
 /* Pages of one offer or a part of it */
@@ -276,6 +322,8 @@ static void do_refill(PagecacheRefillDisk *disk, Group *group)
     }
     digest_pages(refill, group, &batch);
     pagecache_reporter_flush(refill->reporter, &batch);
+    /* Nobody waits for that. */
+    seed_pages(disk, group);
     group->npages = 0;
 }
 
@@ -307,6 +355,8 @@ static void refill_runs(PagecacheRefillDisk *disk, const PagecachePiece *pieces,
             group.pages[nr].page = run->page + k;
             group.pages[nr].offer = run->tag;
             group.pages[nr].index = run->index + k;
+            group.pages[nr].sector = run->sector + (uint64_t)k *
+                                     ((1 << refill->page_bits) / 512);
             if (group.npages == PAGES_AT_ONCE) {
                 do_refill(disk, &group);
             }

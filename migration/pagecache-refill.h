@@ -19,6 +19,7 @@
 #define MIGRATION_PAGECACHE_REFILL_H
 
 #include "block/pagecache-reader.h"
+#include "exec/ramblock.h"
 #include "pagecache-digest.h"
 #include "pagecache-reporter.h"
 
@@ -38,8 +39,14 @@ void pagecache_refill_set_digest(PagecacheRefill *refill,
  * Blocks get the numbers 0, 1, ...  Returns the claims of its pages
  * (PAGECACHE_CLAIM_*, one byte a page), which live as long as @refill.
  */
-uint8_t *pagecache_refill_add_block(PagecacheRefill *refill, void *host,
+uint8_t *pagecache_refill_add_block(PagecacheRefill *refill, RAMBlock *rb,
                                     uint64_t npages);
+/*
+ * From now on what is refilled from disk @nr has an entry in the I/O map, where
+ * the disk has this number (pagecache-io-disks.h).  Before its first read; BQL.
+ */
+void pagecache_refill_seed(PagecacheRefill *refill, uint32_t nr,
+                           uint8_t number);
 /*
  * For the callbacks of the reader of disk @nr.  Lives as long as @refill; the
  * reader has a reference, which pagecache_refill_released() drops.

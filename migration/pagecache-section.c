@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "migration/register.h"
 #include "pagecache-hooks.h"
+#include "pagecache-io-producer.h"
 #include "pagecache-section.h"
 
 static const SaveVMHandlers pagecache_handlers = {
@@ -28,5 +29,6 @@ void pagecache_mig_init(void)
     register_savevm_live_fixed_id("pagecache", 0, PAGECACHE_SECTION_ID, 1,
                                   &pagecache_handlers, NULL);
     pagecache_test_hints_init();
+    pagecache_io_producer_init();
     pagecache_fault_init();
 }

@@ -19,6 +19,8 @@
  *   inbox    reports that wait (pagecache-inbox.c)
  *   proof    pages that are compared, and those that were (pagecache-proof.c)
  *   ledger   what query-migrate tells (pagecache-ledger.c)
+ *   I/O map  its entries change atomically (pagecache-io-map.h); which disks it
+ *            knows belongs to the BQL (pagecache-io-disks.c)
  *   left-out what the guest says it has left out (pagecache-left-out.c)
  */
 #ifndef MIGRATION_PAGECACHE_SRC_INT_H
@@ -35,19 +37,22 @@
 #include "pagecache-pool.h"
 #include "pagecache-proof.h"
 
+/* How good the hints of one producer are for one disk */
+typedef struct PagecacheBreaker {
+    uint32_t producer;
+    uint32_t seen, bad;         /* pages compared, since it last decided */
+    uint64_t proven, mismatched;
+    bool given_up;
+} PagecacheBreaker;
+
 typedef struct PagecacheSrcDisk {
     PagecachePace pace;
     uint64_t in_flight;         /* pages */
     bool had_turn;              /* pagecache_pace_turn() was called */
     bool reported;              /* since the last turn */
+    GArray *breakers;           /* of PagecacheBreaker, one for a producer;
+                                   NULL: nothing was compared yet */
 } PagecacheSrcDisk;
-
-/* How good the hints of one producer are */
-typedef struct PagecacheBreaker {
-    uint32_t producer;
-    uint32_t seen, bad;         /* pages compared */
-    bool given_up;
-} PagecacheBreaker;
 
 typedef struct PagecacheSrc {
     /* Set up once */
@@ -69,7 +74,6 @@ typedef struct PagecacheSrc {
     GArray *disks;              /* of PagecacheSrcDisk */
     uint32_t first_disk;        /* to be offered from in this turn */
     PagecacheChannel channel;
-    GArray *breakers;           /* of PagecacheBreaker */
     MigrationPagecacheInfo *info;   /* the figures, as they will be told */
     uint64_t in_flight_released;    /* pages; the pool's are in offers */
     uint64_t named;             /* pages in the reports that were taken */

@@ -23,44 +23,52 @@
 
 /* --- breakers --- */
 
-static PagecacheBreaker *breaker_of(PagecacheSrc *src, uint32_t producer)
+static PagecacheBreaker *breaker_of(PagecacheSrcDisk *disk, uint32_t producer)
 {
     PagecacheBreaker new = { .producer = producer };
     guint i;
 
-    for (i = 0; i < src->breakers->len; i++) {
-        PagecacheBreaker *b = &g_array_index(src->breakers, PagecacheBreaker,
+    if (!disk->breakers) {
+        disk->breakers = g_array_new(FALSE, FALSE, sizeof(PagecacheBreaker));
+    }
+    for (i = 0; i < disk->breakers->len; i++) {
+        PagecacheBreaker *b = &g_array_index(disk->breakers, PagecacheBreaker,
                                              i);
 
         if (b->producer == producer) {
             return b;
         }
     }
-    g_array_append_val(src->breakers, new);
-    return &g_array_index(src->breakers, PagecacheBreaker, i);
+    g_array_append_val(disk->breakers, new);
+    return &g_array_index(disk->breakers, PagecacheBreaker, i);
 }
 
-static void give_up(PagecacheSrc *src, PagecacheBreaker *b, const char *why)
+static void give_up(PagecacheSrc *src, PagecacheBreaker *b, uint32_t disk,
+                    const char *why)
 {
     b->given_up = true;
-    pagecache_hints_refuse(b->producer);
-    pagecache_offers_give_up(src->offers, b->producer);
-    warn_report("skip-pagecache: hints of producer %u are no longer used in "
-                "this migration: %s", b->producer, why);
-    trace_pagecache_src_given_up(b->producer, why);
+    pagecache_hints_refuse(b->producer, disk);
+    pagecache_offers_give_up(src->offers, b->producer, disk);
+    warn_report("skip-pagecache: hints of producer %u for disk %u are no "
+                "longer used in this migration: %s", b->producer, disk, why);
+    trace_pagecache_src_given_up(b->producer, disk, why);
     g_free(src->info->given_up);
     src->info->given_up = g_strdup(why);
 }
 
-static void count_proof(PagecacheSrc *src, uint32_t producer, bool equal)
+static void count_proof(PagecacheSrc *src, const PagecacheProofPage *p)
 {
-    PagecacheBreaker *b = breaker_of(src, producer);
+    PagecacheBreaker *b = breaker_of(pagecache_src_disk(src, p->disk),
+                                     p->producer);
 
     b->seen++;
-    b->bad += !equal;
+    b->bad += !p->equal;
+    b->proven += p->equal;
+    b->mismatched += !p->equal;
     if (b->seen == BREAKER_PAGES) {
         if (b->bad > BREAKER_PAGES / 2 && !b->given_up) {
-            give_up(src, b, "most hinted pages differ from the disk");
+            give_up(src, b, p->disk,
+                    "most hinted pages differ from the disk");
         }
         b->seen = b->bad = 0;
     }
@@ -69,11 +77,11 @@ static void count_proof(PagecacheSrc *src, uint32_t producer, bool equal)
 /* --- reports --- */
 
 /*
- * Clears log and bits of @n pages that were reported, from @page of @rb, to be
- * compared.
+ * Clears log and bits of @n pages of @flight that were reported, from @page of
+ * @rb, to be compared.
  */
 static void prove_range(RAMBlock *rb, uint64_t page, uint32_t n,
-                        uint32_t producer, const uint8_t *digests,
+                        const PagecacheFlight *flight, const uint8_t *digests,
                         GArray *pages)
 {
     DECLARE_BITMAP(taken, PAGECACHE_REPORT_PAGES_MAX) = { 0 };
@@ -92,7 +100,8 @@ static void prove_range(RAMBlock *rb, uint64_t page, uint32_t n,
         /* A page that lost its bit meanwhile need not be sent any more. */
         if (test_bit(i, taken)) {
             *p = (PagecacheProofPage) {
-                .rb = rb, .page = page + i, .producer = producer,
+                .rb = rb, .page = page + i, .producer = flight->producer,
+                .disk = flight->disk,
             };
             memcpy(p->digest, digests, sizeof(p->digest));
             len++;
@@ -113,7 +122,7 @@ static void prove(PagecacheSrc *src, const PagecacheFlight *flight,
          first = find_next_bit(which, run->npages, end)) {
         end = find_next_zero_bit(which, run->npages, first);
         prove_range(rb, flight->page + run->first + first, end - first,
-                    flight->producer,
+                    flight,
                     run->digests + first * PAGECACHE_DIGEST_LEN, pages);
     }
 }
@@ -302,7 +311,7 @@ static void take_proof(PagecacheSrc *src, const PagecacheProofPage *p)
         src->info->mismatched_pages++;
     }
     trace_pagecache_src_proof(p->rb->idstr, p->page, p->equal);
-    count_proof(src, p->producer, p->equal);
+    count_proof(src, p);
 }
 
 void pagecache_src_take_proofs(PagecacheSrc *src, bool settle)

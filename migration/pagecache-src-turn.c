@@ -23,6 +23,7 @@
 #include "options.h"
 #include "pagecache-hints.h"
 #include "pagecache-hooks.h"
+#include "pagecache-io-disks.h"
 #include "pagecache-ledger.h"
 #include "pagecache-src-int.h"
 #include "ram.h"
@@ -387,6 +388,40 @@ void pagecache_src_sync_when_due(PagecacheSrc *src, bool outstanding)
 
 /* --- figures --- */
 
+static void sum_proofs(void *opaque, uint32_t producer,
+                       MigrationPagecacheProducer *p)
+{
+    PagecacheSrc *src = opaque;
+    guint i, k;
+
+    for (i = 0; i < src->disks->len; i++) {
+        GArray *breakers = pagecache_src_disk(src, i)->breakers;
+
+        for (k = 0; breakers && k < breakers->len; k++) {
+            PagecacheBreaker *b = &g_array_index(breakers, PagecacheBreaker,
+                                                 k);
+
+            if (b->producer == producer) {
+                p->proven_pages += b->proven;
+                p->mismatched_pages += b->mismatched;
+            }
+        }
+    }
+}
+
+static void tell_producers(MigrationPagecacheInfo *info, PagecacheSrc *src)
+{
+    info->has_producers = true;
+    qapi_free_MigrationPagecacheProducerList(info->producers);
+    info->producers = pagecache_hints_producers(sum_proofs, src);
+    g_clear_pointer(&info->note, g_free);
+    if (!info->hinted_pages && !pagecache_io_disks_on()) {
+        info->note = g_strdup("no hints; with -object pagecache-io-map QEMU "
+                              "makes them itself, and the guest needs no "
+                              "driver");
+    }
+}
+
 static void tell(PagecacheSrc *src)
 {
     MigrationPagecacheInfo *info = src->info;
@@ -398,11 +433,13 @@ static void tell(PagecacheSrc *src)
     info->dropped_hints = hints.dropped;
     info->has_map_time = hints.map_ms >= 0;
     info->map_time = MAX(hints.map_ms, 0);
+    tell_producers(info, src);
     if (src->running) {
         pagecache_offers_counts(src->offers, &counts);
         info->duplicate_pages = pagecache_intake_unfit(src->intake);
-        info->released_pages = counts.zero + counts.free + counts.tail +
-                               counts.given_up + src->in_flight_released;
+        info->released_pages = counts.zero + counts.free + counts.stale +
+                               counts.tail + counts.given_up +
+                               src->in_flight_released;
         info->refill_bytes = to_bytes(src, info->proven_pages);
         info->refill_rate = storage_rate(src);
     }

@@ -31,6 +31,7 @@
 #include "options.h"
 #include "pagecache-hints.h"
 #include "pagecache-hooks.h"
+#include "pagecache-io-producer.h"
 #include "pagecache-ledger.h"
 #include "pagecache-left-out.h"
 #include "pagecache-section.h"
@@ -100,6 +101,13 @@ void pagecache_src_reset(void)
     }
 }
 
+static void disk_clear(gpointer data)
+{
+    PagecacheSrcDisk *disk = data;
+
+    g_clear_pointer(&disk->breakers, g_array_unref);
+}
+
 void pagecache_src_begin(MigrationState *s)
 {
     PagecacheDigestKind kind = s->pagecache_sha256 ? PAGECACHE_DIGEST_SHA256
@@ -136,7 +144,7 @@ void pagecache_src_begin(MigrationState *s)
     new->numbers = g_hash_table_new(NULL, NULL);
     new->inbox = pagecache_inbox_new();
     new->disks = g_array_new(FALSE, TRUE, sizeof(PagecacheSrcDisk));
-    new->breakers = g_array_new(FALSE, FALSE, sizeof(PagecacheBreaker));
+    g_array_set_clear_func(new->disks, disk_clear);
     new->info = info_new(true, NULL);
     WITH_QEMU_LOCK_GUARD(&src_lock) {
         assert(!src);
@@ -264,7 +272,8 @@ static void begin_turns(void)
     }
     src->flights = pagecache_flights_new(0);
     src->proof = pagecache_proof_new(&src->digest);
-    src->offers = pagecache_offers_new(src->pool, src->blocks, src->page_bits);
+    src->offers = pagecache_offers_new(src->pool, src->blocks, src->page_bits,
+                                       pagecache_io_producer_look);
     src->intake = pagecache_intake_new(src->pool, src->numbers);
     pagecache_fault_forget();
     pagecache_src_first_turn(src);
@@ -405,7 +414,6 @@ void pagecache_src_cleanup(void *opaque)
     g_ptr_array_unref(old->blocks);
     g_hash_table_unref(old->numbers);
     g_array_unref(old->disks);
-    g_array_unref(old->breakers);
     qapi_free_MigrationPagecacheInfo(old->info);
     pagecache_inbox_free(old->inbox);
     g_free(old);

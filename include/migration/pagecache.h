@@ -122,4 +122,11 @@ void pagecache_producer_left_out(PagecacheProducer *producer, uint32_t epoch,
 /* Counts input that had no valid shape (for the statistics), same threads. */
 void pagecache_producer_bad(PagecacheProducer *producer, const char *what);
 
+/*
+ * @rb is freed, and what the I/O map knows of it (migration/pagecache-io-map.h).
+ * Nobody looks at it any more.
+ */
+struct RAMBlock;
+void pagecache_io_map_free(struct RAMBlock *rb);
+
 #endif

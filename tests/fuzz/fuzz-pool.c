@@ -35,7 +35,7 @@ typedef struct World {
     PagecachePool *pool;
     unsigned long *dirty[BLOCKS];
     Page pages[BLOCKS][MAX_PAGES];
-    bool given_up[PRODUCERS];
+    bool given_up[PRODUCERS][DISKS];
 } World;
 
 static uint64_t count(const World *w, enum where where, uint32_t disk)
@@ -99,9 +99,9 @@ static uint64_t settle(World *w, enum where where)
 
 /* --- the steps --- */
 
-static enum where added(const World *w, uint32_t producer)
+static enum where added(const World *w, uint32_t producer, uint32_t disk)
 {
-    return w->given_up[producer] ? DEAD : FRESH;
+    return w->given_up[producer][disk] ? DEAD : FRESH;
 }
 
 static void add(World *w, FuzzInput *in)
@@ -124,7 +124,7 @@ static void add(World *w, FuzzInput *in)
         if (p->where == NOWHERE && !p->sent && !p->offered &&
             test_bit(run.page + i, w->dirty[run.block])) {
             *p = (Page) {
-                .where = added(w, run.producer), .disk = run.disk,
+                .where = added(w, run.producer, run.disk), .disk = run.disk,
                 .producer = run.producer,
                 .sector = run.sector + i * PAGE_SECTORS,
             };
@@ -175,7 +175,7 @@ static void dispose(World *w, const PagecachePoolRun *run, uint8_t refused,
             one.sector = p->sector + 8;
             g_assert_cmpint(pagecache_pool_put_back(w->pool, &one, 1), ==,
                             dirty);
-            p->where = dirty ? added(w, p->producer) : NOWHERE;
+            p->where = dirty ? added(w, p->producer, p->disk) : NOWHERE;
             p->sector = one.sector;
         } else if (refused >> (i % 8) & 1) {
             pagecache_pool_release(w->pool, &one);
@@ -225,7 +225,8 @@ static void release_tail(World *w, FuzzInput *in)
 
 static void give_up(World *w, FuzzInput *in)
 {
-    uint32_t producer = fuzz_u8(in) % PRODUCERS;
+    uint8_t which = fuzz_u8(in);
+    uint32_t producer = which % PRODUCERS, disk = which / PRODUCERS % DISKS;
     uint64_t n = 0;
     unsigned b, i;
 
@@ -238,14 +239,14 @@ static void give_up(World *w, FuzzInput *in)
             Page *p = &w->pages[b][i];
 
             if ((p->where == POOL || p->where == FRESH) &&
-                p->producer == producer) {
+                p->producer == producer && p->disk == disk) {
                 p->where = DEAD;
                 n++;
             }
         }
     }
-    w->given_up[producer] = true;
-    g_assert_cmpint(pagecache_pool_give_up(w->pool, producer), ==, n);
+    w->given_up[producer][disk] = true;
+    g_assert_cmpint(pagecache_pool_give_up(w->pool, producer, disk), ==, n);
 }
 
 static void sweep(World *w, FuzzInput *in)

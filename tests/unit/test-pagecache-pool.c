@@ -19,7 +19,8 @@
 
 #define BLOCKS  4
 #define DISKS   3
-#define GIVEN_UP 4              /* a producer that is, sooner or later */
+#define GIVEN_UP 4              /* a producer that is, sooner or later... */
+#define GIVEN_UP_DISK 1         /* ...for this disk */
 
 typedef enum PageState {
     PAGE_FREE,
@@ -52,6 +53,12 @@ typedef struct Model {
 static uint64_t sectors(const Model *m, uint64_t pages)
 {
     return pages << (m->page_bits - 9);
+}
+
+static bool model_gave_up(const Model *m, const PagecachePoolRun *run)
+{
+    return m->given_up && run->producer == GIVEN_UP &&
+           run->disk == GIVEN_UP_DISK;
 }
 
 static ModelPage *page_of(const Model *m, const PagecachePoolRun *run,
@@ -201,8 +208,7 @@ static void step_add(Model *m)
                 continue;
             }
             p = page_of(m, &runs[i], j);
-            p->state = m->given_up && runs[i].producer == GIVEN_UP ? PAGE_DEAD
-                                                                  : PAGE_FRESH;
+            p->state = model_gave_up(m, &runs[i]) ? PAGE_DEAD : PAGE_FRESH;
             p->disk = runs[i].disk;
             p->producer = runs[i].producer;
             p->sector = runs[i].sector + sectors(m, j);
@@ -307,8 +313,7 @@ static void put_back(Model *m, const PagecachePoolRun *run)
         p->offered = false;
         p->state = PAGE_FREE;
         if (test_bit(run->page + i, m->dirty[run->block])) {
-            p->state = m->given_up && run->producer == GIVEN_UP ? PAGE_DEAD
-                                                                : PAGE_FRESH;
+            p->state = model_gave_up(m, &again) ? PAGE_DEAD : PAGE_FRESH;
             p->disk = again.disk;
             p->sector = again.sector + sectors(m, i);
             want++;
@@ -441,14 +446,16 @@ static void step_give_up(Model *m)
         for (i = 0; i < m->npages[b]; i++) {
             ModelPage *p = &m->pages[b][i];
 
-            if (in_pool(p) && p->producer == GIVEN_UP) {
+            if (in_pool(p) && p->producer == GIVEN_UP &&
+                p->disk == GIVEN_UP_DISK) {
                 p->state = PAGE_DEAD;
                 want++;
             }
         }
     }
     m->given_up = true;
-    g_assert_cmpuint(pagecache_pool_give_up(m->pool, GIVEN_UP), ==, want);
+    g_assert_cmpuint(pagecache_pool_give_up(m->pool, GIVEN_UP, GIVEN_UP_DISK),
+                     ==, want);
 }
 
 static void step_sweep(Model *m)
@@ -625,9 +632,8 @@ static void test_empty(Fixture *fix, gconstpointer opaque)
     g_assert_cmpuint(pagecache_pool_release_tail(fix->pool, 9, UINT64_MAX),
                      ==, 0);
     g_assert_cmpuint(pagecache_pool_land(fix->pool, 0, 0, 64, which), ==, 0);
-    g_assert_cmpuint(pagecache_pool_give_up(fix->pool, 3), ==, 0);
+    g_assert_cmpuint(pagecache_pool_give_up(fix->pool, 3, 0), ==, 0);
     g_assert_cmpuint(pagecache_pool_sweep(fix->pool, 1), ==, 0);
-    g_assert_cmpuint(pagecache_pool_disks(fix->pool), ==, 0);
     g_assert_cmpuint(which[0], ==, 0);
     pagecache_pool_add(fix->pool, NULL, 0, &count);
     g_assert_cmpuint(count.added + count.unfit + count.dropped, ==, 0);
@@ -712,7 +718,7 @@ static void test_add_limit(Fixture *fix, gconstpointer opaque)
     run.sector = 0;
     pagecache_pool_add(pool, &run, 1, &count);
     g_assert_cmpuint(count.added, ==, 1);
-    pagecache_pool_give_up(pool, 0);
+    pagecache_pool_give_up(pool, 0, 0);
     while (pagecache_pool_sweep(pool, 100)) {
         continue;
     }
@@ -876,10 +882,12 @@ static void test_give_up(Fixture *fix, gconstpointer opaque)
     g_assert_cmpuint(take(fix, 0, 2, 2), ==, 2);
     g_assert_cmpuint(taken(fix, 0)->producer, ==, 7);
     add_run_of(fix, 7, 1, 0, 30, 5);
-    g_assert_cmpuint(pagecache_pool_give_up(fix->pool, 6), ==, 0);
-    g_assert_cmpuint(pagecache_pool_give_up(fix->pool, 7), ==, 7);
-    g_assert_cmpuint(pagecache_pool_size(fix->pool), ==, 3);
+    g_assert_cmpuint(pagecache_pool_give_up(fix->pool, 6, 0), ==, 0);
+    g_assert_cmpuint(pagecache_pool_give_up(fix->pool, 7, 0), ==, 2);
+    g_assert_cmpuint(pagecache_pool_size(fix->pool), ==, 8);
     g_assert_cmpuint(take(fix, 0, 99, 99), ==, 3);
+    /* Its hints for another disk may be good. */
+    g_assert_cmpuint(pagecache_pool_give_up(fix->pool, 7, 1), ==, 5);
     g_assert_cmpuint(take(fix, 1, 99, 99), ==, 0);
     /* ...and later */
     g_assert_cmpuint(add_run_of(fix, 7, 0, 0, 40, 4), ==, 4);
@@ -934,7 +942,7 @@ static void test_free_full(Fixture *fix, gconstpointer opaque)
     add(fix, 0, 0, 10, 8);
     g_assert_cmpuint(take(fix, 0, 3, 3), ==, 3);
     add_run_of(fix, 3, 1, 0, 30, 8);
-    pagecache_pool_give_up(fix->pool, 3);
+    pagecache_pool_give_up(fix->pool, 3, 0);
     add(fix, 2, 0, 20, 8);
 }
 
