@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest testcases for skip-pagecache: hints from the I/O map
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * The guest has no driver of ours: it reads and writes its disk, and QEMU
+ * remembers which page went from or to which sector.
+ */
+
+#include "qemu/osdep.h"
+#include "libqos/ahci.h"
+#include "libqos/libqos.h"
+#include "qobject/qdict.h"
+#include "pagecache-test-blk.h"
+
+#define OBJECT          "-object pagecache-io-map,id=map "
+
+/* A pair whose source tracks; nothing is read yet */
+static PcTest *tracked_pair(const char *object, PctBlk **blk)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strconcat(object, disk, NULL);
+
+    pct_start_src(t, args);
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_incoming(t);
+    *blk = pct_blk_new(t, DISK_SLOT);
+    return t;
+}
+
+/* So many pages are hinted, all of them are proven, and no others. */
+static void finish(PcTest *t, PctBlk *blk, int64_t pages)
+{
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "map-time", 0);
+    pct_wait_figure(t->src, "proven-pages", pages);
+    pct_finish(t);
+    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, pages);
+    pct_check_all_proven(t, pages);
+    pct_blk_free(blk);
+    pct_free(t);
+}
+
+static void test_read(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    finish(t, blk, CACHE_PAGES);
+}
+
+/* Larger than what is summed as a whole */
+static void read_large(const char *object, unsigned changed)
+{
+    enum { LARGE = 64 };
+    PctBlk *blk;
+    PcTest *t = tracked_pair(object, &blk);
+    unsigned i;
+
+    pct_blk_read(blk, CACHE_START, 2048, LARGE * PAGE);
+    pct_write(t, CACHE_START + 5 * PAGE + changed, "changed", 7);
+    for (i = 0; i < LARGE; i += 16) {
+        pct_write(t, CACHE_START + i * PAGE, "begin", 5);
+    }
+    finish(t, blk, LARGE - LARGE / 16 - 1);
+}
+
+static void test_samples(void)
+{
+    read_large(OBJECT, PAGE - 7);
+}
+
+static void test_whole(void)
+{
+    read_large("-object pagecache-io-map,id=map,checksum=whole ", 999);
+}
+
+/* What the guest has changed since is not hinted. */
+static void test_changed(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    pct_write(t, pct_cache_addr(77) + 1000, "changed", 7);
+    pct_scribble(t, pct_cache_addr(500), 100);
+    pct_zero(t, pct_cache_addr(900), 1);
+    finish(t, blk, CACHE_PAGES - 102);
+}
+
+/* In an I/O thread, with several queues, and over several channels */
+static void test_iothread(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *args = g_strdup_printf(
+        OBJECT "-object iothread,id=io0 "
+        "-blockdev file,node-name=disk0,filename=%s "
+        "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5,iothread=io0,"
+        "num-queues=4", t->disk);
+    PctBlk *blk;
+
+    pct_start_src(t, args);
+    pct_start_dst(t, args);
+    pct_on(t);
+    migrate_set_capability(t->src, "multifd", true);
+    migrate_set_capability(t->dst, "multifd", true);
+    pct_incoming(t);
+    blk = pct_blk_new(t, DISK_SLOT);
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    finish(t, blk, CACHE_PAGES);
+}
+
+/* The guest's SATA disk: the hook is behind all devices with DMA. */
+static void test_ahci(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *args = g_strdup_printf(
+        OBJECT "-blockdev file,node-name=disk0,filename=%s "
+        "-device ide-hd,id=blk0,drive=disk0,bus=ide.0", t->disk);
+    QOSState *qos = g_new0(QOSState, 1);
+    AHCIQState *ahci = g_new0(AHCIQState, 1);
+    unsigned port, i;
+
+    pct_start_src(t, args);
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_incoming(t);
+    qos->qts = t->src;
+    alloc_init(&qos->alloc, 0, PCT_BLK_START, RAM_SIZE, PAGE);
+    ahci->parent = qos;
+    ahci->dev = get_ahci_device(t->src, &ahci->fingerprint);
+    ahci_pci_enable(ahci);
+    ahci_hba_enable(ahci);
+    port = ahci_port_select(ahci);
+    ahci_port_clear(ahci, port);
+    for (i = 0; i < CACHE_PAGES; i += 16) {
+        ahci_guest_io(ahci, port, CMD_READ_DMA_EXT, pct_cache_addr(i),
+                      16 * PAGE, pct_cache_sector(i));
+    }
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_full_speed(t);
+    pct_wait_complete(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    ahci_clean_mem(ahci);
+    free_ahci_device(ahci->dev);
+    alloc_destroy(&qos->alloc);
+    g_free(ahci);
+    g_free(qos);
+    pct_free(t);
+}
+
+/* Nobody knows what is in the memory, or on the disk, after an error. */
+static void test_failed(void)
+{
+    const PctPiece piece = { pct_cache_addr(0), 16 * PAGE };
+    PcTest *t = pct_new();
+    g_autofree char *args = g_strdup_printf(
+        OBJECT "-blockdev blkdebug,node-name=disk0,image.driver=file,"
+        "image.filename=%s,inject-error.0.event=none,"
+        "inject-error.0.iotype=write "
+        "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5,werror=report",
+        t->disk);
+    PctBlk *blk;
+
+    pct_start_src(t, args);
+    pct_start_dst(t, NULL);
+    pct_on(t);
+    pct_incoming(t);
+    blk = pct_blk_new(t, DISK_SLOT);
+    pct_blk_read_cache(blk, 0, 32);
+    g_assert_cmpint(pct_blk_writev(blk, 8, &piece, 1), !=, 0);
+    finish(t, blk, 16);
+}
+
+/* What the guest writes stands on the disk. */
+static void test_write(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+
+    pct_blk_write(blk, PRIVATE_START, 8, 16 * PAGE);
+    pct_blk_write(blk, PRIVATE_START + MiB, 1024, 16 * PAGE);
+    finish(t, blk, 32);
+}
+
+/* A page that is not covered whole, or that a later request covers in part */
+static void test_partial(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+
+    pct_blk_read(blk, CACHE_START + 512, 64, 4 * PAGE);
+    pct_blk_read(blk, CACHE_START + 16 * PAGE, 2048, 16 * PAGE);
+    pct_blk_read(blk, CACHE_START + 20 * PAGE + 1024, 2, 512);
+    finish(t, blk, 3 + 15);
+}
+
+/* Pieces that follow each other in memory make pages, too. */
+static void test_pieces(void)
+{
+    const PctPiece joined[] = {
+        { CACHE_START, 1024 }, { CACHE_START + 1024, 2048 },
+        { CACHE_START + 3072, 1024 + PAGE },
+    };
+    const PctPiece apart[] = {
+        { CACHE_START + 8 * PAGE, PAGE }, { CACHE_START + 4 * PAGE, PAGE },
+        { CACHE_START + 12 * PAGE, 512 }, { CACHE_START + 14 * PAGE, 3584 },
+    };
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+
+    g_assert_cmpint(pct_blk_readv(blk, 63, joined, 3), ==, 0);
+    g_assert_cmpint(pct_blk_readv(blk, 4096, apart, 4), ==, 0);
+    finish(t, blk, 2 + 2);
+}
+
+/* Two pages with the content of one place */
+static void test_twice(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+
+    pct_blk_read(blk, CACHE_START, 2048, 4 * PAGE);
+    pct_blk_read(blk, PRIVATE_START, 2048, 4 * PAGE);
+    finish(t, blk, 8);
+}
+
+/* The entry fits, and is wrong: proof finds it. */
+static void test_overwritten(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+
+    pct_blk_read(blk, CACHE_START, 2048, 4 * PAGE);
+    pct_blk_write(blk, PRIVATE_START, 2048 + 8, PAGE);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", 4);
+    pct_finish(t);
+    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, 5);
+    g_assert_cmpint(pct_figure(t->src, "mismatched-pages"), ==, 1);
+    pct_blk_free(blk);
+    pct_free(t);
+}
+
+static void set_enabled(PcTest *t, bool enabled)
+{
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'qom-set', 'arguments': {"
+                             " 'path': '/objects/map', 'property': 'enabled',"
+                             " 'value': %i } }", enabled);
+}
+
+/* Off and on again: what it knew before is forgotten. */
+static void test_switched(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair("-object pagecache-io-map,id=map,enabled=off ",
+                             &blk);
+
+    pct_blk_read_cache(blk, 0, 16);
+    set_enabled(t, true);
+    pct_blk_read_cache(blk, 16, 16);
+    set_enabled(t, false);
+    pct_blk_read_cache(blk, 32, 16);
+    set_enabled(t, true);
+    pct_blk_read_cache(blk, 48, 16);
+    finish(t, blk, 16);
+}
+
+static int64_t tracked_disks(PcTest *t)
+{
+    QDict *rsp = qtest_qmp(t->src, "{ 'execute': 'qom-get', 'arguments': {"
+                           " 'path': '/objects/map', 'property': 'disks' } }");
+    int64_t n = qdict_get_int(rsp, "return");
+
+    qobject_unref(rsp);
+    return n;
+}
+
+static void test_hotplugged(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair("", &blk);
+
+    pct_blk_read_cache(blk, 0, 16);
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'object-add', 'arguments':"
+                             " { 'qom-type': 'pagecache-io-map',"
+                             " 'id': 'map' } }");
+    pct_blk_read_cache(blk, 16, 16);
+    finish(t, blk, 16);
+}
+
+static void test_deleted(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+
+    pct_blk_read_cache(blk, 0, 16);
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'object-del', 'arguments':"
+                             " { 'id': 'map' } }");
+    pct_blk_read_cache(blk, 16, 16);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "map-time", 0);
+    pct_finish(t);
+    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, 0);
+    pct_blk_free(blk);
+    pct_free(t);
+}
+
+static void test_second(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+    QDict *error = qtest_qmp_assert_failure_ref(t->src,
+        "{ 'execute': 'object-add', 'arguments': { 'id': 'second',"
+        " 'qom-type': 'pagecache-io-map' } }");
+
+    pct_assert_contains(qdict_get_str(error, "desc"),
+                        "There is a pagecache-io-map already, /objects/map");
+    qobject_unref(error);
+    pct_blk_read_cache(blk, 0, 16);
+    finish(t, blk, 16);
+}
+
+/*
+ * While hints wait the guest reads other things into some of the pages, which
+ * are refilled from there, and changes one, which is not offered.
+ */
+static void test_late_look(void)
+{
+    PctBlk *blk;
+    PcTest *t;
+
+    if (!pct_has_faults()) {
+        g_test_skip("QEMU was built without faults on purpose");
+        return;
+    }
+    t = tracked_pair(OBJECT, &blk);
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    pct_arm(t->src, "slow-map");
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "map-time", 0);
+    pct_blk_read(blk, pct_cache_addr(160), 8, 16 * PAGE);
+    pct_blk_read(blk, pct_cache_addr(800), pct_cache_sector(160), 16 * PAGE);
+    pct_scribble(t, pct_cache_addr(1000), 1);
+    pct_arm(t->src, "");
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES - 1);
+    pct_finish(t);
+    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, CACHE_PAGES);
+    g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==, CACHE_PAGES - 1);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, CACHE_PAGES - 1);
+    g_assert_cmpint(pct_figure(t->src, "released-pages"), ==, 1);
+    pct_check_figures(t);
+    pct_blk_free(blk);
+    pct_free(t);
+}
+
+/*
+ * What was refilled has an entry at the destination, and is hinted when the
+ * guest goes on to a third host; what came over the channel is not.
+ */
+static void test_chain(void)
+{
+    PctBlk *blk;
+    PcTest *t = tracked_pair(OBJECT, &blk);
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
+
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    pct_blk_free(blk);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    /* after its proof: what was refilled is not there any more */
+    pct_scribble(t, pct_cache_addr(700), 5);
+    pct_finish(t);
+    pct_hop(t);
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES - 5);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES - 5);
+    pct_free(t);
+}
+
+/* --- disks that change --- */
+
+/* Another disk under the same path: what stood on the first is not there. */
+static void test_unplugged(void)
+{
+    PctBlk *blk;
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *other = pct_path(t, "other");
+    g_autofree char *args = g_strdup_printf(
+        OBJECT "%s -blockdev file,node-name=disk1,filename=%s", disk, other);
+    g_autofree uint8_t *zeros = g_malloc0(DISK_SIZE);
+
+    t->machine = g_strdup("pc");
+    g_assert_true(g_file_set_contents(other, (char *)zeros, DISK_SIZE, NULL));
+    pct_start_src(t, args);
+    blk = pct_blk_new(t, DISK_SLOT);
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    pct_blk_free(blk);
+    pct_eject(t->src);
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'device_add', 'arguments':"
+                             " { 'driver': 'virtio-blk-pci', 'id': 'blk0',"
+                             " 'drive': 'disk1', 'addr': '0x5' } }");
+    pct_start_dst(t, NULL);
+    pct_on(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "map-time", 0);
+    pct_finish(t);
+    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, 0);
+    pct_free(t);
+}
+
+static void plug_disk(PcTest *t)
+{
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'blockdev-add',"
+                             " 'arguments': { 'driver': 'file',"
+                             " 'node-name': 'disk0', 'filename': %s } }",
+                             t->disk);
+    qtest_qmp_assert_success(t->src, "{ 'execute': 'device_add',"
+                             " 'arguments': { 'id': 'blk0', 'driver':"
+                             " 'virtio-blk-pci', 'drive': 'disk0',"
+                             " 'addr': '0x5' } }");
+}
+
+/*
+ * More disks than there are numbers, one after the other: those that went make
+ * room, once the map has been swept.
+ */
+static void test_many_disks(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
+    PctBlk *blk;
+    unsigned i;
+
+    t->machine = g_strdup("pc");
+    pct_start_src(t, args);
+    for (i = 0; i < 70; i++) {
+        blk = pct_blk_new(t, DISK_SLOT);
+        pct_blk_read_cache(blk, 0, 16);
+        pct_blk_free(blk);
+        pct_eject(t->src);
+        plug_disk(t);
+    }
+    /* The last one may have come while the map was being swept. */
+    blk = pct_blk_new(t, DISK_SLOT);
+    while (!tracked_disks(t)) {
+        g_usleep(10000);
+    }
+    pct_blk_read_cache(blk, 16, 16);
+    pct_start_dst(t, NULL);
+    pct_on(t);
+    pct_incoming(t);
+    finish(t, blk, 16);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/pagecache/io-map/read", test_read);
+    qtest_add_func("/pagecache/io-map/samples", test_samples);
+    qtest_add_func("/pagecache/io-map/whole", test_whole);
+    qtest_add_func("/pagecache/io-map/changed", test_changed);
+    qtest_add_func("/pagecache/io-map/iothread", test_iothread);
+    qtest_add_func("/pagecache/io-map/ahci", test_ahci);
+    qtest_add_func("/pagecache/io-map/failed", test_failed);
+    qtest_add_func("/pagecache/io-map/write", test_write);
+    qtest_add_func("/pagecache/io-map/partial", test_partial);
+    qtest_add_func("/pagecache/io-map/pieces", test_pieces);
+    qtest_add_func("/pagecache/io-map/twice", test_twice);
+    qtest_add_func("/pagecache/io-map/overwritten", test_overwritten);
+    qtest_add_func("/pagecache/io-map/switched", test_switched);
+    qtest_add_func("/pagecache/io-map/hotplugged", test_hotplugged);
+    qtest_add_func("/pagecache/io-map/deleted", test_deleted);
+    qtest_add_func("/pagecache/io-map/second", test_second);
+    qtest_add_func("/pagecache/io-map/late-look", test_late_look);
+    qtest_add_func("/pagecache/io-map/chain", test_chain);
+    qtest_add_func("/pagecache/io-map/unplugged", test_unplugged);
+    qtest_add_func("/pagecache/io-map/many-disks", test_many_disks);
+    return g_test_run();
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's driver of a virtio-blk disk, for qtests of skip-pagecache
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "libqos/libqos-malloc.h"
+#include "libqos/pci-pc.h"
+#include "libqos/virtio-pci.h"
+#include "standard-headers/linux/virtio_blk.h"
+#include "standard-headers/linux/virtio_ring.h"
+#include "pagecache-test-blk.h"
+
+#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
+/* libqtest reads a line in small pieces and looks for its end each time */
+#define CHUNK           (16 * KiB)
+
+struct PctBlk {
+    PcTest *t;
+    QTestState *qts;
+    QPCIBus *bus;
+    QGuestAllocator alloc;
+    QVirtioPCIDevice *pci;
+    QVirtQueue *vq;
+    uint64_t header;            /* address of a request's header and status */
+};
+
+PctBlk *pct_blk_new(PcTest *t, unsigned slot)
+{
+    PctBlk *blk = g_new0(PctBlk, 1);
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(slot, 0) };
+    QVirtioDevice *dev;
+
+    blk->t = t;
+    blk->qts = t->src;
+    blk->bus = qpci_new_pc(t->src, NULL);
+    alloc_init(&blk->alloc, 0, PCT_BLK_START, PCT_BLK_START + PCT_BLK_SIZE,
+               PAGE);
+    blk->pci = virtio_pci_new(blk->bus, &addr);
+    g_assert_nonnull(blk->pci);
+    dev = &blk->pci->vdev;
+    qvirtio_pci_device_enable(blk->pci);
+    qvirtio_start_device(dev);
+    qvirtio_set_features(dev, qvirtio_get_features(dev) &
+                              ~(QVIRTIO_F_BAD_FEATURE |
+                                1ULL << VIRTIO_RING_F_INDIRECT_DESC |
+                                1ULL << VIRTIO_RING_F_EVENT_IDX |
+                                1ULL << VIRTIO_BLK_F_SCSI));
+    blk->vq = qvirtqueue_setup(dev, &blk->alloc, 0);
+    qvirtio_set_driver_ok(dev);
+    blk->header = guest_alloc(&blk->alloc, PAGE);
+    return blk;
+}
+
+void pct_blk_free(PctBlk *blk)
+{
+    qvirtqueue_cleanup(blk->pci->vdev.bus, blk->vq, &blk->alloc);
+    g_free(blk->pci->pdev);
+    g_free(blk->pci);
+    alloc_destroy(&blk->alloc);
+    qpci_free_pc(blk->bus);
+    g_free(blk);
+}
+
+/* What device and driver have written: the rest of the guest does not care. */
+static void learn(PctBlk *blk, uint64_t addr, uint64_t len)
+{
+    uint64_t end = addr + len, n;
+
+    for (; addr < end; addr += n) {
+        n = MIN(end - addr, CHUNK);
+        qtest_bufread(blk->qts, addr, blk->t->ram + addr, n);
+    }
+}
+
+static uint8_t request(PctBlk *blk, uint32_t type, uint64_t sector,
+                       const PctPiece *pieces, unsigned n)
+{
+    struct virtio_blk_outhdr header = {
+        .type = cpu_to_le32(type), .sector = cpu_to_le64(sector),
+    };
+    uint64_t status = blk->header + sizeof(header);
+    uint32_t head;
+    unsigned i;
+
+    qtest_memwrite(blk->qts, blk->header, &header, sizeof(header));
+    qtest_writeb(blk->qts, status, 0xff);
+    head = qvirtqueue_add(blk->qts, blk->vq, blk->header, sizeof(header),
+                          false, true);
+    for (i = 0; i < n; i++) {
+        qvirtqueue_add(blk->qts, blk->vq, pieces[i].addr, pieces[i].len,
+                       type == VIRTIO_BLK_T_IN, true);
+    }
+    qvirtqueue_add(blk->qts, blk->vq, status, 1, true, false);
+    qvirtqueue_kick(blk->qts, &blk->pci->vdev, blk->vq, head);
+    qvirtio_wait_used_elem(blk->qts, &blk->pci->vdev, blk->vq, head, NULL,
+                           TIMEOUT_US);
+    /* the ring wraps: descriptors are used one after the other */
+    blk->vq->free_head = 0;
+    blk->vq->num_free = blk->vq->size;
+    learn(blk, PCT_BLK_START, PCT_BLK_SIZE);
+    return blk->t->ram[status];
+}
+
+uint8_t pct_blk_readv(PctBlk *blk, uint64_t sector, const PctPiece *pieces,
+                      unsigned n)
+{
+    uint8_t status = request(blk, VIRTIO_BLK_T_IN, sector, pieces, n);
+    unsigned i;
+
+    for (i = 0; i < n; i++) {
+        learn(blk, pieces[i].addr, pieces[i].len);
+    }
+    return status;
+}
+
+uint8_t pct_blk_writev(PctBlk *blk, uint64_t sector, const PctPiece *pieces,
+                       unsigned n)
+{
+    return request(blk, VIRTIO_BLK_T_OUT, sector, pieces, n);
+}
+
+void pct_blk_read(PctBlk *blk, uint64_t addr, uint64_t sector, uint32_t len)
+{
+    const PctPiece piece = { .addr = addr, .len = len };
+
+    g_assert_cmpint(pct_blk_readv(blk, sector, &piece, 1), ==, 0);
+}
+
+void pct_blk_write(PctBlk *blk, uint64_t addr, uint64_t sector, uint32_t len)
+{
+    const PctPiece piece = { .addr = addr, .len = len };
+
+    g_assert_cmpint(pct_blk_writev(blk, sector, &piece, 1), ==, 0);
+}
+
+void pct_blk_read_cache(PctBlk *blk, unsigned first, unsigned n)
+{
+    unsigned run;
+
+    for (; n; first += run, n -= run) {
+        for (run = 1; run < n && pct_cache_sector(first + run) ==
+                                 pct_cache_sector(first) + run * (PAGE / 512);
+             run++) {
+            continue;
+        }
+        pct_blk_read(blk, pct_cache_addr(first), pct_cache_sector(first),
+                     run * PAGE);
+    }
+}
