@@ -5,8 +5,9 @@
 Move a Linux guest between two QEMUs, plainly and without its page cache.
 
 Each run starts from the same state: a guest freshly booted from a fresh
-copy of the same disk, with the driver loaded, that has read the same files
-in the same order.  (Moving one guest to and fro would be quicker, but the
+copy of the same disk, that has read the same files in the same order.  QEMU
+tracks what it reads, or a driver of ours is loaded in it (--driver).  (Moving
+one guest to and fro would be quicker, but the
 second run would inherit what the first one did to the guest.)
 
 After each migration the RAM of both QEMUs is compared page by page before
@@ -28,7 +29,7 @@ from lab.files import need_memory
 from lab.lab import Lab
 from lab.migrate import Settings
 from lab.paths import LabError
-from lab.vm import need_qemu
+from lab.vm import IO_MAP, need_qemu
 
 OUTPUT = os.path.join(paths.BUILD, 'demo')
 #: the setting for which the targets of time hold
@@ -69,6 +70,9 @@ def parse(words):
         help='put the file system in a partition')
     add('--bus', choices=('virtio-blk', 'virtio-scsi'), default='virtio-blk',
         help="the disk's bus")
+    add('--driver', action='store_true',
+        help="take the hints from our driver in the guest, and not from QEMU's "
+        "tracking of the guest's I/O")
     add('--kernel', default='6.1', metavar='VERSION',
         help="the guest's Debian kernel, 6.1 or 6.12")
     add('--no-prealloc', dest='prealloc', action='store_false',
@@ -156,10 +160,12 @@ class Demo:
         need_memory(2 * args.ram + (0 if args.lun_dir else args.cache) + 512)
 
     def machine(self, lun):
+        more = {} if self.args.driver else {'device': None,
+                                            'extra': ['-object', IO_MAP]}
         return self.lab.machine(
             self.kernel, [lun], [self.disk.list], ram=self.args.ram,
             bus=self.args.bus, qemu=self.args.qemu,
-            prealloc=self.args.prealloc)
+            prealloc=self.args.prealloc, with_driver=self.args.driver, **more)
 
     def measure_storage(self, lun):
         # the best of three: it is to be a ceiling

@@ -27,6 +27,10 @@ TROUBLE = re.compile(
     r'virtio_pagecache.*(?<!verification )([Ff]ail|[Ee]rror)')
 
 
+#: the object that has QEMU track the guest's I/O
+IO_MAP = 'pagecache-io-map,id=iomap0'
+
+
 def need_qemu(qemu=paths.QEMU, faults=True):
     """
     Build our QEMU unless another one is asked for; LabError if it is none.

@@ -65,6 +65,9 @@ def guest(seed, number):
         # bytes, of the writers' ext4: pages of one block or of four
         'block': _weighted(dice, {4096: 3, 1024: 1}),
         'storage': _storage(_dice(seed, number, 'storage')),
+        # who knows where its cache stands
+        'hints': _weighted(_dice(seed, number, 'hints'),
+                           {'driver': 2, 'io-map': 2, 'both': 1}),
     }
 
 

@@ -49,6 +49,7 @@ class Books:
         plan, outcome = move.plan, move.outcome
         kinds = [plan['guest']['fs'], plan['guest']['bus'],
                  'kernel ' + plan['guest']['kernel'],
+                 'hints of ' + plan['guest']['hints'],
                  *(f'disk {x}' for x in set(plan['guest']['storage'])),
                  'waits' if plan['paused'] else 'runs at once',
                  'skip' if plan['skip'] else 'plain',

@@ -16,7 +16,7 @@ import subprocess
 
 from lab import disk, kernel, scenario
 from lab.paths import QEMU, LabError, need_tool
-from lab.vm import TROUBLE, has_io_uring
+from lab.vm import IO_MAP, TROUBLE, has_io_uring
 
 MIB = 1 << 20
 PAGE = 4096
@@ -102,6 +102,16 @@ class Bait:
             os.pwrite(self.fd, old, where)
 
 
+def _hints(who):
+    """Options of a machine whose hints come from there."""
+    options = {}
+    if who != 'driver':
+        options['extra'] = ['-object', IO_MAP]
+    if who == 'io-map':
+        options['device'] = None
+    return options
+
+
 class Guest:
     """One guest, from its boot to its end; self.vm is where it runs."""
 
@@ -126,7 +136,7 @@ class Guest:
         self.machine = lab.machine(
             kernel.get(plan['kernel']), self.luns, [image.list],
             programs=['torture'], ram=ram, cpus=plan['cpus'],
-            bus=plan['bus'], rerror='stop')
+            bus=plan['bus'], rerror='stop', **_hints(plan['hints']))
         self.vm = lab.vm(host, self.machine)
         self._start()
 
@@ -145,7 +155,8 @@ class Guest:
         vm = self.vm
         vm.boot(240)
         scenario.mount(vm, self.image)
-        scenario.load_driver(vm)
+        if self.plan['hints'] != 'io-map':
+            scenario.load_driver(vm)
         names = [vm.device_name(i) for i in range(1, 5)]
         vm.sh('mkdir -p /w/ext4 /w/xfs /w/bait; '
               f'mount -t ext4 -o noatime {names[0]} /w/ext4 && '

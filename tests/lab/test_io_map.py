@@ -1,0 +1,82 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Copyright (c) 2026 The skip-pagecache authors
+"""
+Linux guests without a driver of ours: QEMU tracks what they read.
+
+They go from one host to another, and back: what was refilled on the way there
+is hinted on the way back.
+"""
+
+from lab import disk, kernel, scenario
+from lab.lab import Lab
+from lab.migrate import Settings
+from lab.tap import Tap
+from lab.vm import IO_MAP, need_qemu
+
+RAM, CACHE = 512, 200                   # MiB
+LAN, SAN = 0.5, 2.5                     # Gbit/s
+#: of the clean cache; the rest are zeros, and what the kernel has moved
+HINTED = 0.98
+PROVEN = 0.999
+#: of what was refilled, on the way back
+AGAIN = 0.95
+
+
+def hop(tap, lab, source, host, where):
+    """The guest moves to that host; what came of it, and the guest there."""
+    destination = lab.vm(host, source.machine, incoming=True, paused=True)
+    outcome = scenario.migrate(source, destination, Settings(skip=True))
+    stats = outcome.source
+    tap.check(not outcome.different, f'{where}: all of RAM is equal',
+              [str(page) for page in outcome.different[:10]])
+    tap.check(stats['proven-pages'] >= PROVEN * stats['reported-pages'] > 0,
+              f'{where}: what was refilled is proven', stats)
+    by = {p['name']: p['hinted-pages'] for p in stats['producers']}
+    tap.check(by['io-map'] == stats['hinted-pages'],
+              f'{where}: the hints are those of the I/O map', by)
+    tap.check(not source.kernel_trouble(), f"{where}: the guest's kernel log",
+              source.kernel_trouble())
+    scenario.hand_over(lab, source, destination)
+    destination.shell.resume()
+    return stats, destination
+
+
+def move(tap, lab, bus, filesystem):
+    image = disk.get(CACHE, filesystem)
+    machine = lab.machine(kernel.get('6.1'), [lab.lun(image.image)],
+                          [image.list], with_driver=False, ram=RAM, bus=bus,
+                          device=None, extra=['-object', IO_MAP])
+    vm = scenario.boot(lab, 'src', machine, image)
+    cache = scenario.clean_cache(vm)
+    stats, vm = hop(tap, lab, vm, 'dst', 'there')
+    tap.check(stats['hinted-pages'] >= HINTED * cache.pages,
+              'the clean cache is hinted', f"{stats['hinted-pages']}, {cache}")
+    refilled = stats['proven-pages']
+    check = scenario.checksum(vm)
+    tap.check(check.good and check.disk_bytes == 0,
+              f'{check.files} files are right, and cached', check.text)
+    stats, vm = hop(tap, lab, vm, 'src', 'back')
+    tap.check(stats['hinted-pages'] >= AGAIN * refilled,
+              'what was refilled is hinted again',
+              f"{stats['hinted-pages']} of {refilled}")
+    check = scenario.from_disk(vm)
+    tap.check(check.good, f'{check.files} files are right on the disk',
+              check.text)
+    vm.quit()
+    lab.drop(vm)
+
+
+def main():
+    tap = Tap()
+    with tap.part('set-up'):
+        need_qemu()
+    for bus, filesystem in (('virtio-blk', 'ext4'), ('virtio-scsi', 'xfs')):
+        with tap.part(f'{filesystem} on {bus}'), \
+                Lab('io-map', lan=LAN, san=SAN) as lab:
+            move(tap, lab, bus, filesystem)
+    tap.done()
+
+
+if __name__ == '__main__':
+    main()
