@@ -265,6 +265,9 @@ static void collect(void *opaque, uint32_t epoch)
     unsigned i, n;
 
     stop(NULL);
+    if (!pagecache_io_disks_on()) {
+        return;         /* and no end: there is no map of ours */
+    }
     pagecache_io_disks_resolve();
     current = collection_new(epoch, &chunks);
     if (!chunks) {
