@@ -123,6 +123,8 @@ static void test_bad_report(const void *opaque)
     PctProxy *p;
 
     pct_hint_cache(t);
+    /* for the channel, which would take what is in flight in the end */
+    pct_scribble(t, ZERO_START, 4 * MiB / PAGE);
     pct_incoming(t);
     p = pct_proxy_new(t, NULL, NULL, NULL);
     pct_proxy_hold(p, true);

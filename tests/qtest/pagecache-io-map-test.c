@@ -14,6 +14,9 @@
 #include "qobject/qdict.h"
 #include "pagecache-test-blk.h"
 
+/* Private pages that the channel does not reach before there are hints */
+#define LATE            (PRIVATE_START + PRIVATE_SIZE - 2 * MiB)
+
 #define OBJECT          "-object pagecache-io-map,id=map "
 
 /* A pair whose source tracks; nothing is read yet */
@@ -183,8 +186,8 @@ static void test_write(void)
     PctBlk *blk;
     PcTest *t = tracked_pair(OBJECT, &blk);
 
-    pct_blk_write(blk, PRIVATE_START, 8, 16 * PAGE);
-    pct_blk_write(blk, PRIVATE_START + MiB, 1024, 16 * PAGE);
+    pct_blk_write(blk, LATE, 8, 16 * PAGE);
+    pct_blk_write(blk, LATE + MiB, 1024, 16 * PAGE);
     finish(t, blk, 32);
 }
 
@@ -226,7 +229,7 @@ static void test_twice(void)
     PcTest *t = tracked_pair(OBJECT, &blk);
 
     pct_blk_read(blk, CACHE_START, 2048, 4 * PAGE);
-    pct_blk_read(blk, PRIVATE_START, 2048, 4 * PAGE);
+    pct_blk_read(blk, LATE, 2048, 4 * PAGE);
     finish(t, blk, 8);
 }
 
@@ -237,7 +240,7 @@ static void test_overwritten(void)
     PcTest *t = tracked_pair(OBJECT, &blk);
 
     pct_blk_read(blk, CACHE_START, 2048, 4 * PAGE);
-    pct_blk_write(blk, PRIVATE_START, 2048 + 8, PAGE);
+    pct_blk_write(blk, LATE, 2048 + 8, PAGE);
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "proven-pages", 4);
     pct_finish(t);
