@@ -95,7 +95,7 @@ static PagecacheIoMap *map_new(RAMBlock *rb)
     map->pages = rb->max_length >> PAGE_BITS;
     map->bytes = ROUND_UP(MAX(map->pages, 1) * sizeof(*map->entries),
                           qemu_real_host_page_size());
-    map->entries = qemu_anon_ram_alloc(map->bytes, NULL, false, true);
+    map->entries = qemu_anon_ram_alloc(map->bytes, NULL, false, false);
     if (!map->entries) {
         g_free(map);
         return NULL;
