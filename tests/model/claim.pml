@@ -415,7 +415,7 @@ active proctype another_copier()
     copy(1)
 }
 
-/* code: load_end() revoke_refills() process_incoming_migration_bh() */
+/* code: load_end() pagecache_refill_revoke() process_incoming_migration_bh() */
 active proctype loader()
 {
     byte s, old;

@@ -656,7 +656,7 @@ end:
     /* code: load_start() set_up_blocks() accept_start() */
     :: atomic { main_wire?START,p,v -> claims = 1; accepted = 1 }
 #if !defined(BUG_NO_WAIT_FOR_ANSWER) && !defined(ORDERED)
-    /* code: refuse_start() */
+    /* code: pagecache_reporter_refuse() */
     :: atomic { main_wire?START,p,v -> return_path!REFUSED,0,0,0 }
        goto end_refused
 #endif
@@ -695,7 +695,7 @@ end:
            main_wire?FLUSH,p,v; wire[0]?SYNC,p,v; wire[1]?SYNC,p,v
        }
 #endif
-    /* code: load_end() revoke_refills() */
+    /* code: load_end() pagecache_refill_revoke() */
     :: atomic {
            main_wire?END,p,v;
 #ifndef BUG_END_DOES_NOT_REVOKE
@@ -817,7 +817,7 @@ end:
           v = dst[p];
           open_ok!n,v
 #else
-          /* code: do_refill() report_ok() report_run() */
+          /* code: do_refill() report_ok() pagecache_reporter_add() */
           atomic { copy_end(); open_ok!n,v }
 #endif
        :: else
