@@ -9,7 +9,6 @@
  * waits in a bounded queue for the thread that puts it into the pool.
  */
 #include "qemu/osdep.h"
-#include "qapi/util.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/lockable.h"
@@ -39,7 +38,7 @@ struct PagecacheProducer {
     uint64_t inputs;                    /* hints and malformed inputs */
     PagecacheHintStats stats;
     bool refused;                       /* too much came, nothing more taken */
-    GArray *refused_disks;              /* of uint32_t: given up for these */
+    GHashTable *refused_disks;          /* a set: given up for these */
     bool ended;
     QLIST_ENTRY(PagecacheProducer) next;
 };
@@ -85,7 +84,7 @@ PagecacheProducer *pagecache_producer_register(const PagecacheProducerOps *ops,
     GLOBAL_STATE_CODE();
     p->ops = ops;
     p->opaque = opaque;
-    p->refused_disks = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+    p->refused_disks = g_hash_table_new(NULL, NULL);
     WITH_QEMU_LOCK_GUARD(&hints.lock) {
         p->id = hints.next_id++;
         QLIST_INSERT_HEAD(&hints.producers, p, next);
@@ -107,7 +106,7 @@ void pagecache_producer_unregister(PagecacheProducer *producer)
         WITH_QEMU_LOCK_GUARD(&hints.lock) {
             QLIST_REMOVE(producer, next);
         }
-        g_array_unref(producer->refused_disks);
+        g_hash_table_unref(producer->refused_disks);
         g_free(producer);
     }
 }
@@ -205,19 +204,6 @@ static void queue_range(PagecacheProducer *p, uint32_t disk, RAMBlock *rb,
 }
 
 /* Called with hints.lock held. */
-static bool is_refused(const PagecacheProducer *p, uint32_t disk)
-{
-    guint i;
-
-    for (i = 0; i < p->refused_disks->len; i++) {
-        if (g_array_index(p->refused_disks, uint32_t, i) == disk) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Called with hints.lock held. */
 static bool disk_holds(PagecacheProducer *p, uint32_t disk, uint64_t sector,
                        uint32_t npages)
 {
@@ -228,7 +214,7 @@ static bool disk_holds(PagecacheProducer *p, uint32_t disk, uint64_t sector,
         drop(p, "no such disk", npages);
         return false;
     }
-    if (is_refused(p, disk)) {
+    if (g_hash_table_contains(p->refused_disks, GUINT_TO_POINTER(disk))) {
         drop(p, "given up for this disk", npages);
         return false;
     }
@@ -259,8 +245,9 @@ static bool shape_is_good(PagecacheProducer *p, uint64_t addr, uint32_t npages)
 }
 
 /* Called with hints.lock held, in an RCU critical section. */
-static void queue_gpa(PagecacheProducer *p, const PagecacheHint *h)
+static void queue_gpa(PagecacheProducer *p, const void *hints, size_t i)
 {
+    const PagecacheHint *h = (const PagecacheHint *)hints + i;
     uint64_t left = (uint64_t)h->npages << PAGECACHE_PAGE_BITS;
     uint64_t gpa = h->gpa, sector = h->sector;
 
@@ -308,9 +295,11 @@ static PagecacheVerdict verdict(PagecacheProducer *p, uint32_t epoch)
     return PAGECACHE_MORE;
 }
 
-PagecacheVerdict pagecache_producer_hints(PagecacheProducer *producer,
-                                          uint32_t epoch,
-                                          const PagecacheHint *h, size_t n)
+/* Queues hint @i of @hints.  With hints.lock, in an RCU critical section. */
+typedef void QueueHint(PagecacheProducer *p, const void *hints, size_t i);
+
+static PagecacheVerdict deliver(PagecacheProducer *p, uint32_t epoch,
+                                QueueHint *queue, const void *h, size_t n)
 {
     PagecacheVerdict ret;
     size_t i;
@@ -319,19 +308,26 @@ PagecacheVerdict pagecache_producer_hints(PagecacheProducer *producer,
     RCU_READ_LOCK_GUARD();
     QEMU_LOCK_GUARD(&hints.lock);
 
-    ret = verdict(producer, epoch);
+    ret = verdict(p, epoch);
     for (i = 0; ret == PAGECACHE_MORE && i < n; i++) {
         /* Asked for each hint: one alone may be of all RAM. */
-        if (producer_may_go_on(producer)) {
-            queue_gpa(producer, &h[i]);
+        if (producer_may_go_on(p)) {
+            queue(p, h, i);
         }
     }
     return ret;
 }
 
+PagecacheVerdict pagecache_producer_hints(PagecacheProducer *producer,
+                                          uint32_t epoch,
+                                          const PagecacheHint *h, size_t n)
+{
+    return deliver(producer, epoch, queue_gpa, h, n);
+}
+
 /* Called with hints.lock held, in an RCU critical section. */
-static void queue_ram(PagecacheProducer *p, RAMBlock *rb, uint64_t offset,
-                      uint32_t npages, uint32_t disk, uint64_t sector)
+static void queue_in_block(PagecacheProducer *p, RAMBlock *rb, uint64_t offset,
+                           uint32_t npages, uint32_t disk, uint64_t sector)
 {
     if (!shape_is_good(p, offset, npages) ||
         !disk_holds(p, disk, sector, npages)) {
@@ -345,26 +341,34 @@ static void queue_ram(PagecacheProducer *p, RAMBlock *rb, uint64_t offset,
                 sector);
 }
 
+static void queue_ram(PagecacheProducer *p, const void *hints, size_t i)
+{
+    const PagecacheRamHint *h = (const PagecacheRamHint *)hints + i;
+
+    queue_in_block(p, h->rb, h->page << PAGECACHE_PAGE_BITS, h->npages,
+                   h->disk, h->sector);
+}
+
 PagecacheVerdict pagecache_producer_ram_hints(PagecacheProducer *producer,
                                               uint32_t epoch,
                                               const PagecacheRamHint *h,
                                               size_t n)
 {
-    PagecacheVerdict ret;
-    size_t i;
+    return deliver(producer, epoch, queue_ram, h, n);
+}
 
-    assert(n <= PAGECACHE_BATCH_MAX);
-    RCU_READ_LOCK_GUARD();
-    QEMU_LOCK_GUARD(&hints.lock);
+typedef struct NamedHint {
+    const char *idstr;
+    const PagecacheHint *hint;
+} NamedHint;
 
-    ret = verdict(producer, epoch);
-    for (i = 0; ret == PAGECACHE_MORE && i < n; i++) {
-        if (producer_may_go_on(producer)) {
-            queue_ram(producer, h[i].rb, h[i].page << PAGECACHE_PAGE_BITS,
-                      h[i].npages, h[i].disk, h[i].sector);
-        }
-    }
-    return ret;
+static void queue_named(PagecacheProducer *p, const void *hints, size_t i)
+{
+    const NamedHint *named = (const NamedHint *)hints + i;
+    const PagecacheHint *h = named->hint;
+
+    queue_in_block(p, qemu_ram_block_by_name(named->idstr), h->gpa, h->npages,
+                   h->disk, h->sector);
 }
 
 PagecacheVerdict pagecache_producer_block_hint(PagecacheProducer *producer,
@@ -372,17 +376,9 @@ PagecacheVerdict pagecache_producer_block_hint(PagecacheProducer *producer,
                                                const char *idstr,
                                                const PagecacheHint *h)
 {
-    PagecacheVerdict ret;
+    const NamedHint named = { .idstr = idstr, .hint = h };
 
-    RCU_READ_LOCK_GUARD();
-    QEMU_LOCK_GUARD(&hints.lock);
-
-    ret = verdict(producer, epoch);
-    if (ret == PAGECACHE_MORE) {
-        queue_ram(producer, qemu_ram_block_by_name(idstr), h->gpa, h->npages,
-                  h->disk, h->sector);
-    }
-    return ret;
+    return deliver(producer, epoch, queue_named, &named, 1);
 }
 
 void pagecache_producer_end(PagecacheProducer *producer, uint32_t epoch,
@@ -448,7 +444,7 @@ void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
             p->pages = p->inputs = 0;
             p->stats = (PagecacheHintStats) { .map_ms = -1 };
             p->refused = p->ended = false;
-            g_array_set_size(p->refused_disks, 0);
+            g_hash_table_remove_all(p->refused_disks);
         }
         if (!++hints.epoch) {
             hints.epoch++;
@@ -468,8 +464,8 @@ void pagecache_hints_refuse(uint32_t producer, uint32_t disk)
 
     QEMU_LOCK_GUARD(&hints.lock);
     QLIST_FOREACH(p, &hints.producers, next) {
-        if (p->id == producer && !is_refused(p, disk)) {
-            g_array_append_val(p->refused_disks, disk);
+        if (p->id == producer) {
+            g_hash_table_add(p->refused_disks, GUINT_TO_POINTER(disk));
         }
     }
 }
@@ -547,32 +543,17 @@ void pagecache_hints_dropped(uint64_t pages, const char *why)
     trace_pagecache_hint_dropped("pool", why, pages);
 }
 
-void pagecache_hints_stats(PagecacheHintStats *stats)
+void pagecache_hints_stats(PagecacheHintStats *stats, GArray *producers)
 {
-    QEMU_LOCK_GUARD(&hints.lock);
-    *stats = hints.stats;
-}
-
-MigrationPagecacheProducerList *
-pagecache_hints_producers(void (*proofs)(void *opaque, uint32_t producer,
-                                         MigrationPagecacheProducer *p),
-                          void *opaque)
-{
-    MigrationPagecacheProducerList *list = NULL;
     PagecacheProducer *p;
 
     QEMU_LOCK_GUARD(&hints.lock);
+    *stats = hints.stats;
     QLIST_FOREACH(p, &hints.producers, next) {
-        MigrationPagecacheProducer *out = g_new0(MigrationPagecacheProducer,
-                                                 1);
+        const PagecacheProducerStats of_one = {
+            .name = p->ops->name, .id = p->id, .stats = p->stats,
+        };
 
-        out->name = g_strdup(p->ops->name);
-        out->hinted_pages = p->stats.hinted;
-        out->dropped_hints = p->stats.dropped;
-        out->has_map_time = p->stats.map_ms >= 0;
-        out->map_time = MAX(p->stats.map_ms, 0);
-        proofs(opaque, p->id, out);
-        QAPI_LIST_PREPEND(list, out);
+        g_array_append_val(producers, of_one);
     }
-    return list;
 }

@@ -9,7 +9,6 @@
 #ifndef MIGRATION_PAGECACHE_HINTS_H
 #define MIGRATION_PAGECACHE_HINTS_H
 
-#include "qapi/qapi-types-pagecache.h"
 #include "exec/ramblock.h"
 #include "migration/pagecache.h"
 
@@ -61,15 +60,14 @@ void pagecache_hints_wait_taken(int ms);
 /* Counts hints that were taken, and then dropped for the reason @why. */
 void pagecache_hints_dropped(uint64_t pages, const char *why);
 
-void pagecache_hints_stats(PagecacheHintStats *stats);
-/*
- * The figures of each producer, to be freed; @proofs is called to fill in what
- * came of its hints.
- */
-MigrationPagecacheProducerList *
-pagecache_hints_producers(void (*proofs)(void *opaque, uint32_t producer,
-                                         MigrationPagecacheProducer *p),
-                          void *opaque);
+typedef struct PagecacheProducerStats {
+    const char *name;   /* static */
+    uint32_t id;
+    PagecacheHintStats stats;
+} PagecacheProducerStats;
+
+/* Of all of them; appends those of each to @producers. */
+void pagecache_hints_stats(PagecacheHintStats *stats, GArray *producers);
 
 /* What hints are counted under; the same for the life of the producer */
 uint32_t pagecache_producer_id(const PagecacheProducer *producer);

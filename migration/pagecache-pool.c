@@ -42,7 +42,7 @@ typedef struct HeapItem {
 typedef struct PoolDisk {
     GArray *head;               /* of HeapItem, a heap by first sector */
     GArray *tail;               /* the same batches, by ~(last sector) */
-    GArray *given_up;           /* of uint32_t: producers */
+    GHashTable *given_up;       /* a set of producers */
     uint64_t size;
 } PoolDisk;
 
@@ -194,7 +194,7 @@ static void disk_free(gpointer data)
 
     heap_free(d->head);
     heap_free(d->tail);
-    g_array_unref(d->given_up);
+    g_hash_table_unref(d->given_up);
     g_free(d);
 }
 
@@ -318,22 +318,10 @@ static PoolDisk *pool_disk(PagecachePool *pool, uint32_t nr)
 
         d->head = g_array_new(FALSE, FALSE, sizeof(HeapItem));
         d->tail = g_array_new(FALSE, FALSE, sizeof(HeapItem));
-        d->given_up = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+        d->given_up = g_hash_table_new(NULL, NULL);
         g_ptr_array_add(pool->disks, d);
     }
     return g_ptr_array_index(pool->disks, nr);
-}
-
-static bool is_given_up(const PoolDisk *d, uint32_t producer)
-{
-    guint i;
-
-    for (i = 0; i < d->given_up->len; i++) {
-        if (g_array_index(d->given_up, uint32_t, i) == producer) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static void count_taken(PagecachePool *pool, PoolDisk *d, uint64_t pages)
@@ -347,7 +335,8 @@ static void add_batch(PagecachePool *pool, PagecacheBatch *b)
     PoolDisk *d = pool_disk(pool, pagecache_batch_disk(b));
 
     pool->bytes += pagecache_batch_bytes(b);
-    if (is_given_up(d, pagecache_batch_producer(b))) {
+    if (g_hash_table_contains(d->given_up,
+                              GUINT_TO_POINTER(pagecache_batch_producer(b)))) {
         g_queue_push_tail(&pool->dead, b);
         return;
     }
@@ -793,9 +782,7 @@ uint64_t pagecache_pool_give_up(PagecachePool *pool, uint32_t producer,
     LOCK_GUARD(&pool->lock);
     before = pool->size;
     d = pool_disk(pool, disk);
-    if (!is_given_up(d, producer)) {
-        g_array_append_val(d->given_up, producer);
-    }
+    g_hash_table_add(d->given_up, GUINT_TO_POINTER(producer));
     heap_filter(pool, d, d->head, producer);
     heap_filter(pool, d, d->tail, producer);
     fresh_filter(pool, producer, disk);

@@ -388,10 +388,10 @@ void pagecache_src_sync_when_due(PagecacheSrc *src, bool outstanding)
 
 /* --- figures --- */
 
-static void sum_proofs(void *opaque, uint32_t producer,
+/* What came of a producer's hints, for all disks */
+static void sum_proofs(PagecacheSrc *src, uint32_t producer,
                        MigrationPagecacheProducer *p)
 {
-    PagecacheSrc *src = opaque;
     guint i, k;
 
     for (i = 0; i < src->disks->len; i++) {
@@ -409,11 +409,35 @@ static void sum_proofs(void *opaque, uint32_t producer,
     }
 }
 
-static void tell_producers(MigrationPagecacheInfo *info, PagecacheSrc *src)
+static void tell_hints(PagecacheSrc *src)
 {
+    g_autoptr(GArray) producers = g_array_new(FALSE, FALSE,
+                                              sizeof(PagecacheProducerStats));
+    MigrationPagecacheInfo *info = src->info;
+    PagecacheHintStats hints;
+    guint i;
+
+    pagecache_hints_stats(&hints, producers);
+    info->hinted_pages = hints.hinted;
+    info->dropped_hints = hints.dropped;
+    info->has_map_time = hints.map_ms >= 0;
+    info->map_time = MAX(hints.map_ms, 0);
+
     info->has_producers = true;
-    qapi_free_MigrationPagecacheProducerList(info->producers);
-    info->producers = pagecache_hints_producers(sum_proofs, src);
+    g_clear_pointer(&info->producers, qapi_free_MigrationPagecacheProducerList);
+    for (i = 0; i < producers->len; i++) {
+        const PagecacheProducerStats *of =
+            &g_array_index(producers, PagecacheProducerStats, i);
+        MigrationPagecacheProducer *p = g_new0(MigrationPagecacheProducer, 1);
+
+        p->name = g_strdup(of->name);
+        p->hinted_pages = of->stats.hinted;
+        p->dropped_hints = of->stats.dropped;
+        p->has_map_time = of->stats.map_ms >= 0;
+        p->map_time = MAX(of->stats.map_ms, 0);
+        sum_proofs(src, of->id, p);
+        QAPI_LIST_PREPEND(info->producers, p);
+    }
     g_clear_pointer(&info->note, g_free);
     if (!info->hinted_pages && !pagecache_io_disks_on()) {
         info->note = g_strdup("no hints; with -object pagecache-io-map QEMU "
@@ -426,14 +450,8 @@ static void tell(PagecacheSrc *src)
 {
     MigrationPagecacheInfo *info = src->info;
     PagecacheOffersCounts counts;
-    PagecacheHintStats hints;
 
-    pagecache_hints_stats(&hints);
-    info->hinted_pages = hints.hinted;
-    info->dropped_hints = hints.dropped;
-    info->has_map_time = hints.map_ms >= 0;
-    info->map_time = MAX(hints.map_ms, 0);
-    tell_producers(info, src);
+    tell_hints(src);
     if (src->running) {
         pagecache_offers_counts(src->offers, &counts);
         info->duplicate_pages = pagecache_intake_unfit(src->intake);
