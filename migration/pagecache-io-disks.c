@@ -24,12 +24,10 @@ typedef struct Number {
 /* Written with the BQL */
 static struct {
     bool on;                    /* atomic */
-    bool sweeping;
+    uint64_t sweeping;          /* bit n: number n is; 0: none */
     Number numbers[PAGECACHE_IO_DISKS + 1];     /* the first is not used */
     int index[PAGECACHE_IO_DISKS + 1];          /* atomic; plus 1 */
 } disks;
-
-static const PagecacheTrackOps ops;
 
 /* --- numbers --- */
 
@@ -106,33 +104,27 @@ static uint64_t old_numbers(void)
     return old;
 }
 
-typedef struct Sweep {
-    uint64_t numbers;
-} Sweep;
-
 static void sweep_done(void *opaque)
 {
-    g_autofree Sweep *sweep = opaque;
     uint8_t n;
 
     for (n = 1; n <= PAGECACHE_IO_DISKS; n++) {
-        if (sweep->numbers >> n & 1) {
+        if (disks.sweeping >> n & 1) {
             disks.numbers[n].old = false;
         }
     }
-    trace_pagecache_io_swept(sweep->numbers);
-    disks.sweeping = false;
+    trace_pagecache_io_swept(disks.sweeping);
+    disks.sweeping = 0;
     give_all();
 }
 
+/* Nothing changes "sweeping" before sweep_done(). */
 static void *sweep_thread(void *opaque)
 {
-    Sweep *sweep = opaque;
-
     rcu_register_thread();
-    pagecache_io_map_sweep(sweep->numbers);
+    pagecache_io_map_sweep(disks.sweeping);
     rcu_unregister_thread();
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), sweep_done, sweep);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), sweep_done, NULL);
     return NULL;
 }
 
@@ -140,16 +132,15 @@ static void *sweep_thread(void *opaque)
 static void start_sweep(void)
 {
     QemuThread thread;
-    Sweep *sweep;
 
-    if (disks.sweeping || !old_numbers()) {
+    if (disks.sweeping) {
         return;
     }
-    sweep = g_new(Sweep, 1);
-    sweep->numbers = old_numbers();
-    disks.sweeping = true;
-    qemu_thread_create(&thread, "pagecache-sweep", sweep_thread, sweep,
-                       QEMU_THREAD_DETACHED);
+    disks.sweeping = old_numbers();
+    if (disks.sweeping) {
+        qemu_thread_create(&thread, "pagecache-sweep", sweep_thread, NULL,
+                           QEMU_THREAD_DETACHED);
+    }
 }
 
 /* --- of the block layer --- */
@@ -198,15 +189,13 @@ bool pagecache_io_disks_on(void)
     return qatomic_read(&disks.on);
 }
 
-unsigned pagecache_io_disks_count(unsigned *left_out)
+unsigned pagecache_io_disks_count(void)
 {
     BlockBackend *blk = NULL;
     unsigned count = 0;
 
     GLOBAL_STATE_CODE();
-    *left_out = 0;
     while ((blk = blk_all_next(blk))) {
-        *left_out += wants_number(blk);
         count += *blk_pagecache_disk(blk) != 0;
     }
     return count;

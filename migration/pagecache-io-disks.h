@@ -20,8 +20,8 @@ void pagecache_io_disks_stop(void);
 
 /* Atomic */
 bool pagecache_io_disks_on(void);
-/* How many disks are tracked, and how many are not for lack of numbers.  BQL. */
-unsigned pagecache_io_disks_count(unsigned *left_out);
+/* How many disks are tracked.  BQL. */
+unsigned pagecache_io_disks_count(void);
 
 /* The number of a disk; 0: it is not tracked.  BQL. */
 uint8_t pagecache_io_disks_number(BlockBackend *blk);

@@ -59,7 +59,7 @@ struct PagecacheIoMap {
     Stat64 used;                /* chunks */
 };
 
-static PagecacheIoChecksum checksum;    /* atomic */
+static bool always_whole;       /* atomic */
 
 const char *pagecache_io_map_why_not(void)
 {
@@ -73,12 +73,17 @@ const char *pagecache_io_map_why_not(void)
 #endif
 }
 
-void pagecache_io_map_set_checksum(PagecacheIoChecksum kind)
+void pagecache_io_map_set_whole(bool whole)
 {
-    qatomic_set(&checksum, kind);
+    qatomic_set(&always_whole, whole);
 }
 
 /* --- life --- */
+
+static uint64_t count_chunks(const PagecacheIoMap *map)
+{
+    return DIV_ROUND_UP(map->pages, PAGECACHE_IO_CHUNK);
+}
 
 static void map_free(PagecacheIoMap *map)
 {
@@ -102,7 +107,7 @@ static PagecacheIoMap *map_new(RAMBlock *rb)
     }
     /* A touched page of it stands for 2 MiB of RAM: a huge one is too much. */
     qemu_madvise(map->entries, map->bytes, QEMU_MADV_NOHUGEPAGE);
-    map->chunks = bitmap_new(DIV_ROUND_UP(map->pages, PAGECACHE_IO_CHUNK));
+    map->chunks = bitmap_new(count_chunks(map));
     return map;
 }
 
@@ -164,9 +169,7 @@ void pagecache_io_map_drop(void)
 
 void pagecache_io_map_free(RAMBlock *rb)
 {
-    if (rb->pagecache_io_map) {
-        pagecache_io_map_release(rb->pagecache_io_map);
-    }
+    pagecache_io_map_release(rb->pagecache_io_map);
 }
 
 uint64_t pagecache_io_map_bytes(void)
@@ -180,7 +183,7 @@ uint64_t pagecache_io_map_bytes(void)
 
         if (map) {
             bytes += sizeof(*map) +
-                     DIV_ROUND_UP(map->pages, PAGECACHE_IO_CHUNK) / 8 +
+                     count_chunks(map) / 8 +
                      stat64_get(&map->used) * PAGECACHE_IO_CHUNK *
                      sizeof(*map->entries);
         }
@@ -326,8 +329,7 @@ void pagecache_io_map_note(uint8_t disk, int64_t offset,
     const Place place = {
         .offset = offset,
         .disk = disk,
-        .sampled = qiov->size > WHOLE_BYTES &&
-                   qatomic_read(&checksum) == PAGECACHE_IO_AUTO,
+        .sampled = qiov->size > WHOLE_BYTES && !qatomic_read(&always_whole),
     };
 
     note(qiov, place);
@@ -359,7 +361,7 @@ bool pagecache_io_map_get(RAMBlock *rb, uint64_t page, PagecacheIoPlace *place)
 void pagecache_io_map_seed(PagecacheIoMap *map, uint64_t page,
                            const PagecacheIoPlace *place, const void *data)
 {
-    bool sampled = qatomic_read(&checksum) == PAGECACHE_IO_AUTO;
+    bool sampled = !qatomic_read(&always_whole);
 
     if (page < map->pages && place->sector < PAGECACHE_IO_SECTORS) {
         set_entry(map, page, make_entry(place->disk, place->sector, sampled,
@@ -369,9 +371,11 @@ void pagecache_io_map_seed(PagecacheIoMap *map, uint64_t page,
 
 /* --- walks --- */
 
-static uint64_t count_chunks(const PagecacheIoMap *map)
+uint64_t pagecache_io_map_chunks(RAMBlock *rb)
 {
-    return DIV_ROUND_UP(map->pages, PAGECACHE_IO_CHUNK);
+    PagecacheIoMap *map = map_of(rb);
+
+    return map ? stat64_get(&map->used) : 0;
 }
 
 bool pagecache_io_map_next_chunk(RAMBlock *rb, uint64_t *chunk)

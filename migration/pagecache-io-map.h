@@ -29,15 +29,10 @@
 /* Pages whose entries share 4096 bytes; the granularity of a walk. */
 #define PAGECACHE_IO_CHUNK      512
 
-typedef enum PagecacheIoChecksum {
-    PAGECACHE_IO_AUTO,      /* of samples in large requests */
-    PAGECACHE_IO_WHOLE,     /* of whole pages */
-} PagecacheIoChecksum;
-
 /* Can there be a map in this build?  NULL, or why not. */
 const char *pagecache_io_map_why_not(void);
-/* Atomic */
-void pagecache_io_map_set_checksum(PagecacheIoChecksum kind);
+/* Checksums are of whole pages always, not of samples in large requests. */
+void pagecache_io_map_set_whole(bool whole);
 
 /*
  * The pages of @qiov that it covers whole have what stands at byte @offset of
@@ -67,6 +62,8 @@ void pagecache_io_map_release(PagecacheIoMap *map);
 void pagecache_io_map_seed(PagecacheIoMap *map, uint64_t page,
                            const PagecacheIoPlace *place, const void *data);
 
+/* How many chunks have entries */
+uint64_t pagecache_io_map_chunks(RAMBlock *rb);
 /* The first chunk from @chunk on that has entries; there is none: false. */
 bool pagecache_io_map_next_chunk(RAMBlock *rb, uint64_t *chunk);
 /* ...the last one before @chunk */

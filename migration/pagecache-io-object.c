@@ -28,12 +28,15 @@ struct PagecacheIoMapObject {
 
 static PagecacheIoMapObject *the_map;   /* BQL */
 
+static void choose_checksum(PagecacheIoMapObject *map)
+{
+    pagecache_io_map_set_whole(map->checksum ==
+                               PAGECACHE_IO_MAP_CHECKSUM_WHOLE);
+}
+
 static void track(PagecacheIoMapObject *map)
 {
     if (map->enabled) {
-        pagecache_io_map_set_checksum(
-            map->checksum == PAGECACHE_IO_MAP_CHECKSUM_WHOLE ?
-            PAGECACHE_IO_WHOLE : PAGECACHE_IO_AUTO);
         pagecache_io_disks_start();
     } else {
         pagecache_io_disks_stop();
@@ -69,6 +72,7 @@ static void complete(UserCreatable *uc, Error **errp)
     }
     the_map = map;
     map->state = qemu_add_vm_change_state_handler(state_changed, map);
+    choose_checksum(map);
     track(map);
 }
 
@@ -100,7 +104,7 @@ static void set_checksum(Object *obj, int checksum, Error **errp)
 
     map->checksum = checksum;
     if (map->state) {
-        track(map);
+        choose_checksum(map);
     }
 }
 
@@ -115,8 +119,7 @@ static void get_memory(Object *obj, Visitor *v, const char *name,
 static void get_disks(Object *obj, Visitor *v, const char *name,
                       void *opaque, Error **errp)
 {
-    unsigned left_out;
-    uint32_t count = pagecache_io_disks_count(&left_out);
+    uint32_t count = pagecache_io_disks_count();
 
     visit_type_uint32(v, name, &count, errp);
 }

@@ -88,14 +88,10 @@ static Collection *collection_new(uint32_t epoch, uint64_t *chunks)
     *chunks = 0;
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        uint64_t chunk = 0, n = *chunks;
+        uint64_t n = pagecache_io_map_chunks(rb);
 
-        while (pagecache_io_map_next_chunk(rb, &chunk)) {
-            chunk++;
-            n++;
-        }
-        if (n != *chunks) {
-            *chunks = n;
+        if (n) {
+            *chunks += n;
             memory_region_ref(rb->mr);
             g_ptr_array_add(c->blocks, rb);
         }
@@ -138,6 +134,18 @@ static void deliver(Walk *w)
     }
 }
 
+/* Index of the disk where the page stands, if it does on one that START named */
+static int find_page(RAMBlock *rb, uint64_t page, uint64_t *sector)
+{
+    PagecacheIoPlace place;
+
+    if (!pagecache_io_map_get(rb, page, &place)) {
+        return -1;
+    }
+    *sector = place.sector;
+    return pagecache_io_disks_index(place.disk);
+}
+
 static bool continues(const PagecacheRamHint *h, RAMBlock *rb, uint64_t page,
                       int disk, uint64_t sector)
 {
@@ -148,23 +156,19 @@ static bool continues(const PagecacheRamHint *h, RAMBlock *rb, uint64_t page,
 static void add_page(Walk *w, RAMBlock *rb, uint64_t page)
 {
     PagecacheRamHint *h = w->n ? &w->hints[w->n - 1] : NULL;
-    PagecacheIoPlace place;
-    int disk;
+    uint64_t sector;
+    int disk = find_page(rb, page, &sector);
 
-    if (!pagecache_io_map_get(rb, page, &place)) {
-        return;
-    }
-    disk = pagecache_io_disks_index(place.disk);
     if (disk < 0) {
         return;
     }
-    if (h && continues(h, rb, page, disk, place.sector)) {
+    if (h && continues(h, rb, page, disk, sector)) {
         h->npages++;
         return;
     }
     w->hints[w->n++] = (PagecacheRamHint) {
         .rb = rb, .page = page, .npages = 1, .disk = disk,
-        .sector = place.sector,
+        .sector = sector,
     };
 }
 
@@ -299,27 +303,28 @@ void pagecache_io_producer_init(void)
 
 /* --- the late look --- */
 
+uint32_t pagecache_io_producer_id(void)
+{
+    return pagecache_producer_id(producer);
+}
+
 PagecacheLookResult pagecache_io_producer_look(RAMBlock *rb,
                                                PagecachePoolRun *page)
 {
-    PagecacheIoPlace place;
+    uint64_t sector;
     int disk;
 
-    if (page->producer != pagecache_producer_id(producer) ||
-        qemu_target_page_bits() != PAGECACHE_PAGE_BITS) {
+    if (qemu_target_page_bits() != PAGECACHE_PAGE_BITS) {
         return PAGECACHE_LOOK_SAME;
     }
-    if (!pagecache_io_map_get(rb, page->page, &place)) {
-        return PAGECACHE_LOOK_GONE;
-    }
-    disk = pagecache_io_disks_index(place.disk);
+    disk = find_page(rb, page->page, &sector);
     if (disk < 0) {
         return PAGECACHE_LOOK_GONE;
     }
-    if (disk == page->disk && place.sector == page->sector) {
+    if (disk == page->disk && sector == page->sector) {
         return PAGECACHE_LOOK_SAME;
     }
     page->disk = disk;
-    page->sector = place.sector;
+    page->sector = sector;
     return PAGECACHE_LOOK_MOVED;
 }

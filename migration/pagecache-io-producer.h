@@ -16,9 +16,11 @@
 /* Registers the producer, which has nothing to say without a map.  BQL. */
 void pagecache_io_producer_init(void);
 
+/* What its hints are counted under */
+uint32_t pagecache_io_producer_id(void);
 /*
- * A PagecacheLook (pagecache-offers.h): what the map says of a page by now, if
- * the hint was its own.  In an RCU critical section.
+ * A PagecacheLook (pagecache-offers.h) for its hints: what the map says of a
+ * page by now.  In an RCU critical section.
  */
 PagecacheLookResult pagecache_io_producer_look(RAMBlock *rb,
                                                PagecachePoolRun *page);

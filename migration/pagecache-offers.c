@@ -32,7 +32,8 @@ struct PagecacheOffers {
     PagecachePool *pool;
     const GPtrArray *blocks;
     unsigned page_bits;
-    PagecacheLook *look;
+    PagecacheLook *look;        /* at the hints of the next one */
+    uint32_t looked_at;
     QemuThread thread;
 
     QemuMutex lock;         /* for the rest */
@@ -121,6 +122,9 @@ static void look_again(PagecacheOffers *o, const PagecachePoolRun *run,
     RAMBlock *rb = g_ptr_array_index(o->blocks, run->block);
     unsigned long i;
 
+    if (run->producer != o->looked_at) {
+        return;
+    }
     for (i = find_first_bit(c->good, run->npages); i < run->npages;
          i = find_next_bit(c->good, run->npages, i + 1)) {
         PagecachePoolRun page = part_of(o, run, i, 1);
@@ -131,7 +135,6 @@ static void look_again(PagecacheOffers *o, const PagecachePoolRun *run,
         case PAGECACHE_LOOK_MOVED:
             set_bit(i, c->moved);
             g_array_append_val(c->back, page);
-            counts->moved++;
             break;
         case PAGECACHE_LOOK_GONE:
             counts->stale++;
@@ -305,7 +308,6 @@ static void do_offer(PagecacheOffers *o, uint32_t disk, GArray *chosen)
     o->counts.zero += counts.zero;
     o->counts.free += counts.free;
     o->counts.stale += counts.stale;
-    o->counts.moved += counts.moved;
     g_array_append_vals(d->runs, chosen->data, chosen->len);
     g_array_set_size(chosen, 0);
 }
@@ -355,7 +357,8 @@ static void wake(PagecacheOffers *o)
 
 PagecacheOffers *pagecache_offers_new(PagecachePool *pool,
                                       const GPtrArray *blocks,
-                                      unsigned page_bits, PagecacheLook *look)
+                                      unsigned page_bits, PagecacheLook *look,
+                                      uint32_t looked_at)
 {
     PagecacheOffers *o = g_new0(PagecacheOffers, 1);
 
@@ -363,6 +366,7 @@ PagecacheOffers *pagecache_offers_new(PagecachePool *pool,
     o->blocks = blocks;
     o->page_bits = page_bits;
     o->look = look;
+    o->looked_at = looked_at;
     qemu_mutex_init(&o->lock);
     qemu_cond_init(&o->work);
     qemu_cond_init(&o->done);

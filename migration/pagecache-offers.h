@@ -29,7 +29,6 @@ typedef struct PagecacheOffersCounts {
     uint64_t tail;          /* for the channel */
     uint64_t given_up;      /* of a producer that was given up for the disk */
     uint64_t stale;         /* the hint was not true any more */
-    uint64_t moved;         /* that got another hint: not released */
 } PagecacheOffersCounts;
 
 /* What is known of a page that is about to be offered */
@@ -48,10 +47,12 @@ typedef PagecacheLookResult PagecacheLook(RAMBlock *rb, PagecachePoolRun *page);
 /*
  * Starts the thread.  @blocks: of RAMBlock, by their number in the pool.
  * Both belong to the caller and are there until pagecache_offers_free().
+ * @look: is asked of the hints of the producer @looked_at.
  */
 PagecacheOffers *pagecache_offers_new(PagecachePool *pool,
                                       const GPtrArray *blocks,
-                                      unsigned page_bits, PagecacheLook *look);
+                                      unsigned page_bits, PagecacheLook *look,
+                                      uint32_t looked_at);
 /* Nothing more is to be done.  Any thread; does not wait. */
 void pagecache_offers_stop(PagecacheOffers *offers);
 /* Ends the thread, after some milliseconds at most.  Any thread. */

@@ -273,7 +273,8 @@ static void begin_turns(void)
     src->flights = pagecache_flights_new(0);
     src->proof = pagecache_proof_new(&src->digest);
     src->offers = pagecache_offers_new(src->pool, src->blocks, src->page_bits,
-                                       pagecache_io_producer_look);
+                                       pagecache_io_producer_look,
+                                       pagecache_io_producer_id());
     src->intake = pagecache_intake_new(src->pool, src->numbers);
     pagecache_fault_forget();
     pagecache_src_first_turn(src);
