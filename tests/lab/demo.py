@@ -7,8 +7,8 @@ Move a Linux guest between two QEMUs, plainly and without its page cache.
 Each run starts from the same state: a guest freshly booted from a fresh
 copy of the same disk, that has read the same files in the same order.  QEMU
 tracks what it reads, or a driver of ours is loaded in it (--driver).  (Moving
-one guest to and fro would be quicker, but the
-second run would inherit what the first one did to the guest.)
+one guest to and fro would be quicker, but the second run would inherit what
+the first one did to the guest.)
 
 After each migration the RAM of both QEMUs is compared page by page before
 the destination runs; then the guest checks the checksum of each cached file
@@ -29,7 +29,7 @@ from lab.files import need_memory
 from lab.lab import Lab
 from lab.migrate import Settings
 from lab.paths import LabError
-from lab.vm import IO_MAP, need_qemu
+from lab.vm import hints_of, need_qemu
 
 OUTPUT = os.path.join(paths.BUILD, 'demo')
 #: the setting for which the targets of time hold
@@ -160,12 +160,11 @@ class Demo:
         need_memory(2 * args.ram + (0 if args.lun_dir else args.cache) + 512)
 
     def machine(self, lun):
-        more = {} if self.args.driver else {'device': None,
-                                            'extra': ['-object', IO_MAP]}
         return self.lab.machine(
             self.kernel, [lun], [self.disk.list], ram=self.args.ram,
             bus=self.args.bus, qemu=self.args.qemu,
-            prealloc=self.args.prealloc, with_driver=self.args.driver, **more)
+            prealloc=self.args.prealloc, with_driver=self.args.driver,
+            **hints_of('driver' if self.args.driver else 'io-map'))
 
     def measure_storage(self, lun):
         # the best of three: it is to be a ceiling

@@ -12,7 +12,7 @@ from lab import disk, kernel, scenario
 from lab.lab import Lab
 from lab.migrate import Settings
 from lab.tap import Tap
-from lab.vm import IO_MAP, need_qemu
+from lab.vm import hints_of, need_qemu
 
 RAM, CACHE = 512, 200                   # MiB
 LAN, SAN = 0.5, 2.5                     # Gbit/s
@@ -46,7 +46,7 @@ def move(tap, lab, bus, filesystem):
     image = disk.get(CACHE, filesystem)
     machine = lab.machine(kernel.get('6.1'), [lab.lun(image.image)],
                           [image.list], with_driver=False, ram=RAM, bus=bus,
-                          device=None, extra=['-object', IO_MAP])
+                          **hints_of('io-map'))
     vm = scenario.boot(lab, 'src', machine, image)
     cache = scenario.clean_cache(vm)
     stats, vm = hop(tap, lab, vm, 'dst', 'there')

@@ -196,8 +196,7 @@ static Guest *guest_new(void)
  */
 static void take_driver(Guest *g)
 {
-    qtest_bufread(g->t->src, DRIVER_START, g->t->ram + DRIVER_START,
-                  DRIVER_SIZE);
+    pct_learn(g->t, DRIVER_START, DRIVER_SIZE);
 }
 
 /* All is over: figures of the source, and memory of the destination */

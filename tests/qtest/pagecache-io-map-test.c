@@ -19,6 +19,15 @@
 
 #define OBJECT          "-object pagecache-io-map,id=map "
 
+/* With these arguments a guest may go from one to the other. */
+static void start_pair(PcTest *t, const char *src, const char *dst)
+{
+    pct_start_src(t, src);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_incoming(t);
+}
+
 /* A pair whose source tracks; nothing is read yet */
 static PcTest *tracked_pair(const char *object, PctBlk **blk)
 {
@@ -26,10 +35,7 @@ static PcTest *tracked_pair(const char *object, PctBlk **blk)
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strconcat(object, disk, NULL);
 
-    pct_start_src(t, args);
-    pct_start_dst(t, args);
-    pct_on(t);
-    pct_incoming(t);
+    start_pair(t, args, args);
     *blk = pct_blk_new(t, DISK_SLOT);
     return t;
 }
@@ -128,10 +134,7 @@ static void test_ahci(void)
     AHCIQState *ahci = g_new0(AHCIQState, 1);
     unsigned port, i;
 
-    pct_start_src(t, args);
-    pct_start_dst(t, args);
-    pct_on(t);
-    pct_incoming(t);
+    start_pair(t, args, args);
     qos->qts = t->src;
     alloc_init(&qos->alloc, 0, PCT_BLK_START, RAM_SIZE, PAGE);
     ahci->parent = qos;
@@ -170,10 +173,7 @@ static void test_failed(void)
         t->disk);
     PctBlk *blk;
 
-    pct_start_src(t, args);
-    pct_start_dst(t, NULL);
-    pct_on(t);
-    pct_incoming(t);
+    start_pair(t, args, NULL);
     blk = pct_blk_new(t, DISK_SLOT);
     pct_blk_read_cache(blk, 0, 32);
     g_assert_cmpint(pct_blk_writev(blk, 8, &piece, 1), !=, 0);

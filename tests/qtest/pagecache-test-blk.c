@@ -15,8 +15,6 @@
 #include "pagecache-test-blk.h"
 
 #define TIMEOUT_US      (30 * G_USEC_PER_SEC)
-/* libqtest reads a line in small pieces and looks for its end each time */
-#define CHUNK           (16 * KiB)
 
 struct PctBlk {
     PcTest *t;
@@ -65,17 +63,6 @@ void pct_blk_free(PctBlk *blk)
     g_free(blk);
 }
 
-/* What device and driver have written: the rest of the guest does not care. */
-static void learn(PctBlk *blk, uint64_t addr, uint64_t len)
-{
-    uint64_t end = addr + len, n;
-
-    for (; addr < end; addr += n) {
-        n = MIN(end - addr, CHUNK);
-        qtest_bufread(blk->qts, addr, blk->t->ram + addr, n);
-    }
-}
-
 static uint8_t request(PctBlk *blk, uint32_t type, uint64_t sector,
                        const PctPiece *pieces, unsigned n)
 {
@@ -101,7 +88,7 @@ static uint8_t request(PctBlk *blk, uint32_t type, uint64_t sector,
     /* the ring wraps: descriptors are used one after the other */
     blk->vq->free_head = 0;
     blk->vq->num_free = blk->vq->size;
-    learn(blk, PCT_BLK_START, PCT_BLK_SIZE);
+    pct_learn(blk->t, PCT_BLK_START, PCT_BLK_SIZE);
     return blk->t->ram[status];
 }
 
@@ -112,7 +99,7 @@ uint8_t pct_blk_readv(PctBlk *blk, uint64_t sector, const PctPiece *pieces,
     unsigned i;
 
     for (i = 0; i < n; i++) {
-        learn(blk, pieces[i].addr, pieces[i].len);
+        pct_learn(blk->t, pieces[i].addr, pieces[i].len);
     }
     return status;
 }

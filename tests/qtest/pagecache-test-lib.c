@@ -89,6 +89,16 @@ void pct_zero(PcTest *t, uint64_t addr, unsigned n)
     pct_write(t, addr, data, n * PAGE);
 }
 
+void pct_learn(PcTest *t, uint64_t addr, size_t len)
+{
+    size_t i;
+
+    for (i = 0; i < len; i += CHUNK) {
+        qtest_bufread(t->src, addr + i, t->ram + addr + i,
+                      MIN(CHUNK, len - i));
+    }
+}
+
 void pct_scribble_disk(PcTest *t, uint64_t sector, unsigned pages)
 {
     g_autofree uint8_t *data = g_malloc(pages * PAGE);
@@ -114,11 +124,7 @@ static void fill_ram(PcTest *t)
     guest_write(t->src, PRIVATE_START, t->ram + PRIVATE_START, PRIVATE_SIZE);
     guest_write(t->src, CACHE_START, t->ram + CACHE_START, CACHE_SIZE);
     /* what QEMU itself has put there */
-    for (i = 0; i < PRIVATE_START; i += CHUNK) {
-        if (i < HOLE_START) {
-            qtest_bufread(t->src, i, t->ram + i, CHUNK);
-        }
-    }
+    pct_learn(t, 0, HOLE_START);
 }
 
 uint64_t pct_first_wrong(PcTest *t, QTestState *who)

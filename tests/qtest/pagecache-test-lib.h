@@ -102,6 +102,8 @@ void pct_write(PcTest *t, uint64_t addr, const void *data, size_t len);
 /* The same with one random page, or @n */
 void pct_scribble(PcTest *t, uint64_t addr, unsigned n);
 void pct_zero(PcTest *t, uint64_t addr, unsigned n);
+/* t->ram gets what is in the source's memory, as a device has written it. */
+void pct_learn(PcTest *t, uint64_t addr, size_t len);
 /* Puts random bytes on the disk, in the image file. */
 void pct_scribble_disk(PcTest *t, uint64_t sector, unsigned pages);
 

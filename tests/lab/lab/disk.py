@@ -97,13 +97,13 @@ def _mkfs(disk, image, tree, work):
     Make the file system.  mkfs.xfs may find no room in one allocation group
     while others have some, so it may have twice as much.
     """
+    make = {'ext4': _mkfs_ext4, 'xfs': _mkfs_xfs}[disk.fs]
     sizes = [disk.mib * 115 // 100 + 320]
     if disk.fs == 'xfs':
         sizes.append(2 * sizes[0])
     for mib in sizes:
         with open(image, 'wb') as file:
             file.truncate(mib << 20)
-        make = {'ext4': _mkfs_ext4, 'xfs': _mkfs_xfs}[disk.fs]
         done = make(image, tree, work)
         if done.returncode == 0:
             return

@@ -27,8 +27,17 @@ TROUBLE = re.compile(
     r'virtio_pagecache.*(?<!verification )([Ff]ail|[Ee]rror)')
 
 
-#: the object that has QEMU track the guest's I/O
-IO_MAP = 'pagecache-io-map,id=iomap0'
+def hints_of(who):
+    """
+    Options of a machine whose hints come from 'driver', from 'io-map' (QEMU
+    tracks the guest's I/O), or from 'both'.
+    """
+    options = {}
+    if who != 'driver':
+        options['extra'] = ['-object', 'pagecache-io-map,id=iomap0']
+    if who == 'io-map':
+        options['device'] = None
+    return options
 
 
 def need_qemu(qemu=paths.QEMU, faults=True):

@@ -16,7 +16,7 @@ import subprocess
 
 from lab import disk, kernel, scenario
 from lab.paths import QEMU, LabError, need_tool
-from lab.vm import IO_MAP, TROUBLE, has_io_uring
+from lab.vm import TROUBLE, has_io_uring, hints_of
 
 MIB = 1 << 20
 PAGE = 4096
@@ -102,16 +102,6 @@ class Bait:
             os.pwrite(self.fd, old, where)
 
 
-def _hints(who):
-    """Options of a machine whose hints come from there."""
-    options = {}
-    if who != 'driver':
-        options['extra'] = ['-object', IO_MAP]
-    if who == 'io-map':
-        options['device'] = None
-    return options
-
-
 class Guest:
     """One guest, from its boot to its end; self.vm is where it runs."""
 
@@ -136,7 +126,7 @@ class Guest:
         self.machine = lab.machine(
             kernel.get(plan['kernel']), self.luns, [image.list],
             programs=['torture'], ram=ram, cpus=plan['cpus'],
-            bus=plan['bus'], rerror='stop', **_hints(plan['hints']))
+            bus=plan['bus'], rerror='stop', **hints_of(plan['hints']))
         self.vm = lab.vm(host, self.machine)
         self._start()
 
