@@ -12,8 +12,10 @@ import os
 import time
 
 from lab import paths, ram
+from lab.paths import LabError
 from lab.tap import Tap
 from lab.vm import need_qemu
+from torture import plan
 from torture.run import Torture
 
 RAM, CACHE = 1024, 400                  # MiB
@@ -24,7 +26,8 @@ SEED = 1
 #: an undisturbed migration of a guest of the plainest kind
 PLAIN = (('guest', {'born': 1, 'kernel': '6.1', 'bus': 'virtio-blk',
                     'cpus': 1, 'fs': 'ext4', 'partition': False,
-                    'block': 4096, 'storage': ['iscsi'] * 5}),
+                    'block': 4096, 'storage': ['iscsi'] * 5,
+                    'hints': 'driver'}),
          ('paused', True),
          ('faults', []), ('injected', {}), ('during', []),
          ('capabilities', {}), ('properties', {}), ('lan', 10), ('san', 10))
@@ -51,6 +54,21 @@ def flip_file(move):
     move.guest.sh('sleep 1; for f in $(ls -S ' + where + '/* | head -n 1); do '
                   "printf x | dd of=$f bs=1 seek=700 count=1 conv=notrunc; "
                   'done')
+
+
+def chooses(tap):
+    made = plan.migration(SEED, 1, [('guest', {'hints': 'both'})])
+    tap.check(made['guest'] == {**plan.guest(SEED, 1), 'hints': 'both'},
+              'one choice of a guest is replaced, the others stay', made)
+    for key, value, name in (('fault', [], 'fault'),
+                             ('guest', {'hint': 'both'}, 'guest.hint')):
+        said = ''
+        try:
+            plan.migration(SEED, 1, [(key, value)])
+        except LabError as error:
+            said = str(error)
+        tap.check(said.startswith(f"choice '{name}': expected one of "),
+                  f"'{name}', which is no choice, is refused", said)
 
 
 def sees_what_is_wrong(tap):
@@ -90,6 +108,8 @@ def main():
     tap = Tap()
     with tap.part('set-up'):
         need_qemu()
+    with tap.part('choices'):
+        chooses(tap)
     with tap.part('a wrong byte is seen'):
         sees_what_is_wrong(tap)
     with tap.part('a short run'):

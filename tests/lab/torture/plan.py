@@ -11,6 +11,8 @@ plain dictionaries: they are logged before they are carried out.
 import json
 import random
 
+from lab.paths import LabError
+
 #: a new guest after so many migrations, on average
 LIFE = 25
 
@@ -229,8 +231,17 @@ def _during(dice):
     return found
 
 
+def _known(key, plan, where=''):
+    if key not in plan:
+        raise LabError(f"choice '{where}{key}': expected one of "
+                       + ', '.join(where + x for x in plan))
+
+
 def migration(seed, number, forced=()):
-    """The plan of one migration; forced: (key, value) to replace choices."""
+    """
+    The plan of one migration.  forced: (key, value) to replace choices; of a
+    guest, those that the value names.
+    """
     dice = _dice(seed, number, 'migration')
     skip = dice.random() < 0.88
     # RAM is compared while the guest waits.  In every second one it runs at
@@ -259,6 +270,14 @@ def migration(seed, number, forced=()):
     plan['injected'] = _injected(_dice(seed, number, 'injected')) \
         if skip else {}
     for key, value in forced:
+        _known(key, plan)
+        if key == 'guest':
+            if not isinstance(value, dict):
+                raise LabError(f"choice 'guest' is {value!r}: expected an "
+                               'object')
+            for part in value:
+                _known(part, plan[key], 'guest.')
+            value = {**plan[key], **value}
         plan[key] = value
     return plan
 
