@@ -85,9 +85,13 @@ def order(tap):
     at_base = {g.workload: set(g.peers) for g in plan.full()
                if g.setting == plan.BASE}
     tap.check(set(at_base) == set(run_bench.WORKLOADS)
+              and all(at_base[w] == set(workload.peers)
+                      for w, workload in run_bench.WORKLOADS.items()
+                      if workload.peers)
               and all(p.name in at_base[w] for w in at_base
                       for p in PEERS.values()
-                      if not p.workloads or w in p.workloads),
+                      if not run_bench.WORKLOADS[w].peers
+                      and (not p.workloads or w in p.workloads)),
               'all workloads and peers at the base', at_base)
 
 

@@ -6,13 +6,15 @@ The ways to migrate that are measured against each other.
 All run on the same build and the same guest.  One more is one more entry of
 PEERS: its settings, and if it needs them, what is done before ('prepare', with
 the source's VM; it counts as time of the migration), just after the start
-('started', likewise), more devices ('extra') and modules of the guest.
+('started', likewise), more devices ('extra') and modules of the guest, and who
+makes hints (hints_of()).
 """
 
 import dataclasses
 import typing
 
 from lab.migrate import Settings
+from lab.vm import hints_of
 
 MULTIFD = 2                             # channels
 ZSTD = {'multifd-zstd-level': 1}
@@ -31,11 +33,19 @@ class Peer:
     started: typing.Optional[typing.Callable] = None
     extra: typing.Sequence[str] = ()
     modules: typing.Sequence[str] = ()
+    hints: str = 'driver'
     workloads: typing.Sequence[str] = ()        # in FULL; none: all
 
     @property
     def ours(self):
         return self.settings.skip
+
+    @property
+    def machine(self):
+        """Options of the machine."""
+        options = hints_of(self.hints)
+        options['extra'] = [*self.extra, *options.get('extra', ())]
+        return options
 
 
 def drop_caches(source):
@@ -63,4 +73,6 @@ PEERS = {peer.name: peer for peer in (
     Peer('skip-multifd-zstd', 'skip-pagecache, multifd, zstd',
          Settings(skip=True, channels=MULTIFD, compression='zstd',
                   parameters=ZSTD)),
+    Peer('skip-io-map', 'skip-pagecache, no driver', Settings(skip=True),
+         hints='io-map'),
 )}

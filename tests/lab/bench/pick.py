@@ -19,6 +19,8 @@ WORKLOADS = {
     'scan': 'scan',
     'write': 'write',
     'idle': 'idle',
+    'churn': 'idle after churn',
+    'recycle': 'reading from the disk',
 }
 OURS = 'skip'
 #: the peers that stand where not all were run

@@ -138,8 +138,9 @@ FEW = ('plain', 'postcopy', 'skip')
 
 
 def all_peers(workload):
-    return tuple(p.name for p in PEERS.values()
-                 if not p.workloads or workload in p.workloads)
+    return WORKLOADS[workload].peers or tuple(
+        p.name for p in PEERS.values()
+        if not p.workloads or workload in p.workloads)
 
 
 def short():
@@ -156,7 +157,7 @@ def full():
     groups += [Group(setting, 'web', FEW, 3, tier=1)
                for setting in ELSEWHERE]
     groups += [Group(BASE, name, all_peers(name), 3, tier=1)
-               for name in ('idle', 'scan', 'write')]
+               for name in ('idle', 'churn', 'recycle', 'scan', 'write')]
     groups += [Group(setting, 'write',
                      ('plain', 'postcopy', 'auto-converge', 'skip'), 3,
                      tier=1) for setting in WRITES]

@@ -107,7 +107,7 @@ class _One:
                 kernel.get(KERNEL), self.luns, self.workload.lists(setting),
                 programs=self.workload.programs, modules=self.peer.modules,
                 ram=setting.ram, prealloc=setting.prealloc,
-                qemu=self.benchmark.qemu, network=0, extra=self.peer.extra)
+                qemu=self.benchmark.qemu, network=0, **self.peer.machine)
             for guest in self.guests:
                 self._boot(guest)
             self.lab.network.shape(san=setting.san)

@@ -10,10 +10,10 @@ COLOURS = {
     'plain': '#555555', 'drop-caches': '#e69f00', 'multifd': '#56b4e9',
     'multifd-zstd': '#cc79a7', 'postcopy': '#d55e00',
     'auto-converge': '#999933', 'skip': '#009e73',
-    'skip-multifd-zstd': '#0072b2',
+    'skip-multifd-zstd': '#0072b2', 'skip-io-map': '#117733',
 }
 #: of peers that are new
-OTHERS = ('#332288', '#882255', '#117733', '#ddaa33')
+OTHERS = ('#332288', '#882255', '#ddaa33')
 LAN, SAN, DISK = '#0072b2', '#e69f00', '#cc79a7'
 INK, MUTED, GRID = '#1f2933', '#616e7c', '#e4e7eb'
 #: a line that marks a moment or a limit

@@ -33,6 +33,13 @@ FILLED = 0.97
 PORT = 9000
 BEAT_MS = 10
 SCAN_MIBPS = 200
+#: of the disk, while the guest is moved
+RECYCLE_MIBPS = 30
+OTHER_LIST = '/lists/1'
+#: how often memory gets another use, and what is copied and held for it
+CHURNS, CHURN_FILES, CHURN_MIB = 2, 4000, 800
+#: the ways of ours, and what they are compared with
+HINTED = ('plain', 'skip', 'skip-io-map')
 WRITE_MIB = 256
 HELD, WRITTEN, FILES = '/tmp/held', '/tmp/written', '/mnt/write'
 ROOT = '/r'
@@ -114,6 +121,8 @@ class Workload:
     writes = False
     #: MiB of its servers and writers
     own_mib = 0
+    #: those that it is measured with in FULL; none: all
+    peers = ()
 
     def refuse(self, setting):
         """Why this workload can't be run so, or None."""
@@ -208,6 +217,51 @@ class Scan(Workload):
     def stop(self, vm):
         vm.sh('kill $(cat /tmp/scan.pid)')
         return 0
+
+
+class Recycle(Workload):
+    """Reads more files than there is room for, one after the other, slowly."""
+
+    name = 'recycle'
+    peers = HINTED
+
+    def lists(self, setting):
+        return [*super().lists(setting), image.web().list]
+
+    def start(self, vm, setting, clients):
+        in_background(vm, 'scan', f'benchtool scan {OTHER_LIST} '
+                      f'{scenario.MOUNT} {RECYCLE_MIBPS} {clients} {PORT}')
+
+    def stop(self, vm):
+        vm.sh('kill $(cat /tmp/scan.pid)')
+        return 0
+
+
+class Churn(Workload):
+    """
+    An idle guest that has been running for some time: all of its memory was
+    something else before, and the disk has stood elsewhere in it.
+    """
+
+    name = 'churn'
+    peers = HINTED
+    writes = True
+
+    def prepare(self, vm):
+        for _ in range(CHURNS):
+            # each file once through the cache; then what becomes free again:
+            # files that were written and removed, and memory
+            vm.sh(f'find {scenario.MOUNT} -type f -exec cat {{}} + '
+                  '>/dev/null', 300)
+            vm.sh(f'cd {scenario.MOUNT} && mkdir churn && find . -path '
+                  './churn -prune -o -type f -print | '
+                  f'tail -n {CHURN_FILES} | while read f; do '
+                  'cp "$f" churn/$((i += 1)); done; sync; '
+                  'cat churn/* >/dev/null; rm -r churn; sync', 300)
+            vm.sh('mkdir -p /tmp/churn && mount -t tmpfs -o size=80% tmpfs '
+                  f'/tmp/churn && dd if=/dev/zero bs=1M count={CHURN_MIB} '
+                  "2>/dev/null | tr '\\0' x >/tmp/churn/memory; "
+                  'umount /tmp/churn', 300)
 
 
 class Write(Workload):
@@ -311,4 +365,4 @@ class Database(Workload):
 
 WORKLOADS = {x.name: x for x in (
     Web(), Database('db-select'), Database('db-tpcb'), Scan(), Write(),
-    Workload())}
+    Workload(), Churn(), Recycle())}
