@@ -74,6 +74,9 @@ static void open_disk(PagecacheDst *d, guint nr)
     PagecacheReaderSpec *spec;
     Error *err = NULL;
 
+    if (own) {
+        disk->io_number = pagecache_io_disks_number(own->blk);
+    }
     if (d->no_digest) {
         disk->error = g_strdup(d->no_digest);
         return;
@@ -89,8 +92,7 @@ static void open_disk(PagecacheDst *d, guint nr)
                                          &err);
     }
     if (spec) {
-        pagecache_refill_seed(d->refill, nr,
-                              pagecache_io_disks_number(own->blk));
+        pagecache_refill_seed(d->refill, nr, disk->io_number);
         pagecache_refill_ref(d->refill);
         disk->reader = pagecache_reader_open(spec, &config);
         if (!disk->reader) {

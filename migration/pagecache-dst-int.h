@@ -5,8 +5,9 @@
  * Copyright (c) 2026 The skip-pagecache authors
  *
  * pagecache-dst.c owns it and has the section's handlers; it calls
- * pagecache-dst-disks.c.  Both call pagecache-refill.c, which the readers call
- * back, and which calls pagecache-reporter.c.
+ * pagecache-dst-disks.c and pagecache-dst-map.c.  The first two call
+ * pagecache-refill.c, which the readers call back, and which calls
+ * pagecache-reporter.c.
  *
  * Locks.  What is here belongs to the main thread, but for dst.  The parts have
  * locks of their own, none of which is held when another one is taken, nor a
@@ -35,6 +36,7 @@ typedef struct PagecacheDstDisk {
     uint32_t id;
     uint64_t sectors;           /* at the source */
     char *path;
+    uint8_t io_number;          /* in the I/O map; 0: not tracked */
     PagecacheReader *reader;    /* NULL: none, or closed */
     char *error;                /* why there is no reader */
     PagecacheReaderStats stats; /* once it is closed */
@@ -43,6 +45,7 @@ typedef struct PagecacheDstDisk {
 
 typedef struct PagecacheDst {
     PagecacheWireStart *start;
+    uint64_t features;          /* that both sides have */
     char *no_digest;            /* why it can't be used, and nothing is read */
     unsigned page_bits;
     GPtrArray *blocks;          /* of RAMBlock, by number */
@@ -52,6 +55,7 @@ typedef struct PagecacheDst {
     PagecacheRefill *refill;
     PagecacheReporter *reporter;
     Stat64 offered;             /* pages */
+    Stat64 io_map_entries;      /* that were taken over */
     int64_t blackout_us;        /* of END; -1: it has not come */
 } PagecacheDst;
 
@@ -67,5 +71,11 @@ PagecacheDstDisk *pagecache_dst_disk(PagecacheDst *d, uint32_t id);
 void pagecache_dst_disks_info(PagecacheDst *d, MigrationPagecacheInfo *info);
 /* Doesn't wait for reads that are under way. */
 void pagecache_dst_close_disks(PagecacheDst *d);
+
+/* --- pagecache-dst-map.c; the main thread --------------------------------- */
+
+/* The body of a MAP frame, which has come in its turn */
+bool pagecache_dst_load_map(PagecacheDst *d, const uint8_t *body, size_t len,
+                            Error **errp);
 
 #endif

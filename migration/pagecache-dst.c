@@ -28,6 +28,7 @@
 #include "pagecache-digest.h"
 #include "pagecache-dst-int.h"
 #include "pagecache-hooks.h"
+#include "pagecache-io-disks.h"
 #include "pagecache-ledger.h"
 #include "pagecache-section.h"
 #include "qemu-file.h"
@@ -123,6 +124,11 @@ static bool set_up_blocks(PagecacheDst *d, Error **errp)
     return true;
 }
 
+static uint64_t own_features(void)
+{
+    return pagecache_io_disks_on() ? PAGECACHE_WIRE_FEATURE_MAP : 0;
+}
+
 static bool load_start(const uint8_t *body, size_t len, Error **errp)
 {
     MigrationIncomingState *mis = migration_incoming_get_current();
@@ -174,8 +180,8 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     trace_pagecache_dst_start(d->start->disks->len, d->start->blocks->len);
     pagecache_dst_open_disks(d);
 
-    pagecache_reporter_start(d->reporter,
-                             d->start->features & PAGECACHE_WIRE_FEATURES);
+    d->features = d->start->features & own_features();
+    pagecache_reporter_start(d->reporter, d->features);
     return true;
 }
 
@@ -273,6 +279,24 @@ static bool load_offers(const uint8_t *body, size_t len, Error **errp)
     return true;
 }
 
+/* --- MAP --- */
+
+static bool load_map(const uint8_t *body, size_t len, Error **errp)
+{
+    if (!dst || pagecache_refill_is_revoked(dst->refill)) {
+        error_setg(errp, "MAP out of turn, expected START before and END "
+                   "after it");
+        return false;
+    }
+    if (!(dst->features & PAGECACHE_WIRE_FEATURE_MAP)) {
+        g_autofree char *err = pagecache_wire_unexpected(PAGECACHE_WIRE_MAP);
+
+        error_setg(errp, "%s", err);
+        return false;
+    }
+    return pagecache_dst_load_map(dst, body, len, errp);
+}
+
 /* --- END --- */
 
 static uint64_t reported_pages(PagecacheDst *d, uint8_t status)
@@ -342,6 +366,9 @@ int pagecache_dst_load(QEMUFile *f, void *opaque, int version_id)
         break;
     case PAGECACHE_WIRE_OFFERS:
         ok = load_offers(body, len, &local_err);
+        break;
+    case PAGECACHE_WIRE_MAP:
+        ok = load_map(body, len, &local_err);
         break;
     case PAGECACHE_WIRE_END:
         ok = load_end(body, len, &local_err);
@@ -442,6 +469,8 @@ MigrationPagecacheInfo *pagecache_dst_info(void)
     info->has_superseded_pages = true;
     info->superseded_pages = pagecache_refill_superseded(dst->refill);
     info->refill_bytes = info->reported_pages << dst->page_bits;
+    info->has_io_map_entries = dst->features & PAGECACHE_WIRE_FEATURE_MAP;
+    info->io_map_entries = stat64_get(&dst->io_map_entries);
     info->has_blackout_time = dst->blackout_us >= 0;
     info->blackout_time = dst->blackout_us;
     pagecache_dst_disks_info(dst, info);

@@ -83,6 +83,11 @@ uint64_t pagecache_src_proven_bytes(void);
  */
 bool pagecache_src_wants_turn(void);
 
+/*
+ * Is everything sent that is of no use after the switchover?  Migration thread.
+ */
+bool pagecache_src_may_switch_over(void);
+
 /* The channel sends @page of @rb: no hint counts for it any more. */
 static inline void pagecache_src_note_sent(RAMBlock *rb, unsigned long page)
 {

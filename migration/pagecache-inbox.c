@@ -21,6 +21,7 @@ struct PagecacheInbox {
     uint64_t pages;         /* that all of them name */
     uint64_t max_pages;
     uint64_t refused;
+    uint64_t features;      /* of ACCEPTED */
     bool accepted;
     bool closed;
 };
@@ -64,6 +65,7 @@ void pagecache_inbox_put(PagecacheInbox *in, const PagecacheReport *report)
     QEMU_LOCK_GUARD(&in->lock);
     if (report->status == PAGECACHE_REPORT_ACCEPTED) {
         in->accepted = true;
+        in->features = report->features;
         qemu_cond_signal(&in->cond);
     } else if (in->pages + pages > in->max_pages) {
         in->refused++;
@@ -91,6 +93,12 @@ bool pagecache_inbox_wait_accepted(PagecacheInbox *in, int ms)
         qemu_cond_timedwait(&in->cond, &in->lock, ms);
     }
     return in->accepted;
+}
+
+uint64_t pagecache_inbox_features(PagecacheInbox *in)
+{
+    QEMU_LOCK_GUARD(&in->lock);
+    return in->features;
 }
 
 void pagecache_inbox_wait(PagecacheInbox *in, int ms)

@@ -30,6 +30,8 @@ void pagecache_inbox_put(PagecacheInbox *in, const PagecacheReport *report);
 void pagecache_inbox_limit(PagecacheInbox *in, uint64_t pages);
 /* Waits for ACCEPTED, or for @ms; true: it has come. */
 bool pagecache_inbox_wait_accepted(PagecacheInbox *in, int ms);
+/* The features that came with it */
+uint64_t pagecache_inbox_features(PagecacheInbox *in);
 /* Waits until there is a message, or for @ms. */
 void pagecache_inbox_wait(PagecacheInbox *in, int ms);
 /* The oldest message, or NULL; g_free() it. */

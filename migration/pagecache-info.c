@@ -34,6 +34,7 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
 {
     MigrationPagecacheProducerList *p;
     MigrationPagecacheLeftOutList *left;
+    MigrationPagecacheUnseenList *u;
     MigrationPagecacheDiskList *l;
 
     if (!info) {
@@ -86,6 +87,10 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
         monitor_printf(mon, "refill rate: %" PRIu64 " kbytes/s\n",
                        info->refill_rate >> 10);
     }
+    if (info->has_io_map_entries) {
+        monitor_printf(mon, "I/O map: %" PRIu64 " entries went along\n",
+                       info->io_map_entries);
+    }
     if (info->has_blackout_time) {
         monitor_printf(mon, "share of the downtime: %" PRIu64 " us\n",
                        info->blackout_time);
@@ -99,6 +104,11 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
                        PagecacheLeftOutReason_str(left->value->reason),
                        left->value->detail ? " " : "",
                        left->value->detail ?: "", left->value->pages);
+    }
+    for (u = info->unseen; u; u = u->next) {
+        monitor_printf(mon, "not seen by the I/O map: %s: %s\n",
+                       u->value->device,
+                       PagecacheUnseenReason_str(u->value->reason));
     }
     for (l = info->disks; l; l = l->next) {
         monitor_printf(mon, "disk %s: %s%s%s%s%s%s, %" PRIu64 " kbytes in %"

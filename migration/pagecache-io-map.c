@@ -38,10 +38,10 @@
  *      63            24 23      18   17      16       0
  *     |   sector       |   disk   | sampled | checksum |
  */
-#define SUM_BITS        17
+#define SUM_BITS        (PAGECACHE_IO_SUM_BITS - 1)
 #define SUM_MASK        ((1u << SUM_BITS) - 1)
 #define SAMPLED         (1u << SUM_BITS)
-#define DISK_SHIFT      (SUM_BITS + 1)
+#define DISK_SHIFT      PAGECACHE_IO_SUM_BITS
 #define DISK_MASK       63u
 #define SECTOR_SHIFT    (DISK_SHIFT + 6)
 
@@ -225,14 +225,15 @@ static uint8_t entry_disk(uint64_t entry)
 static void set_entry(PagecacheIoMap *map, uint64_t page, uint64_t entry)
 {
     uint64_t chunk = page / PAGECACHE_IO_CHUNK;
+    unsigned long *word = &map->chunks[BIT_WORD(chunk)];
+    unsigned long bit = BIT_MASK(chunk);
 
-    if (!test_bit(chunk, map->chunks)) {
+    if (!(qatomic_read(word) & bit)) {
         if (!entry) {
             return;
         }
         /* whichever comes first: the walks are not for what comes right now */
-        if (!(qatomic_fetch_or(&map->chunks[BIT_WORD(chunk)],
-                               BIT_MASK(chunk)) & BIT_MASK(chunk))) {
+        if (!(qatomic_fetch_or(word, bit) & bit)) {
             stat64_add(&map->used, 1);
         }
     }
@@ -340,22 +341,39 @@ void pagecache_io_map_forget(const QEMUIOVector *qiov)
     note(qiov, (Place) { 0 });
 }
 
+/* 0: there is none */
+static uint64_t get_entry(const PagecacheIoMap *map, uint64_t page)
+{
+    return map && page < map->pages ? qatomic_read_u64(&map->entries[page]) : 0;
+}
+
+static PagecacheIoPlace entry_place(uint64_t entry)
+{
+    return (PagecacheIoPlace) {
+        .disk = entry_disk(entry), .sector = entry >> SECTOR_SHIFT,
+    };
+}
+
 bool pagecache_io_map_get(RAMBlock *rb, uint64_t page, PagecacheIoPlace *place)
 {
-    PagecacheIoMap *map = map_of(rb);
-    uint64_t entry;
+    uint64_t entry = get_entry(map_of(rb), page);
 
-    if (!map || page >= map->pages) {
-        return false;
-    }
-    entry = qatomic_read_u64(&map->entries[page]);
     if (!entry || sum_page(rb->host + (page << PAGE_BITS), entry & SAMPLED) !=
                   (entry & SUM_MASK)) {
         return false;
     }
-    place->disk = entry_disk(entry);
-    place->sector = entry >> SECTOR_SHIFT;
+    *place = entry_place(entry);
     return true;
+}
+
+bool pagecache_io_map_read(RAMBlock *rb, uint64_t page,
+                           PagecacheIoPlace *place, uint32_t *sum)
+{
+    uint64_t entry = get_entry(map_of(rb), page);
+
+    *place = entry_place(entry);
+    *sum = entry & (SAMPLED | SUM_MASK);
+    return entry;
 }
 
 void pagecache_io_map_seed(PagecacheIoMap *map, uint64_t page,
@@ -366,6 +384,15 @@ void pagecache_io_map_seed(PagecacheIoMap *map, uint64_t page,
     if (page < map->pages && place->sector < PAGECACHE_IO_SECTORS) {
         set_entry(map, page, make_entry(place->disk, place->sector, sampled,
                                         sum_page(data, sampled)));
+    }
+}
+
+void pagecache_io_map_put(PagecacheIoMap *map, uint64_t page,
+                          const PagecacheIoPlace *place, uint32_t sum)
+{
+    if (page < map->pages && place->sector < PAGECACHE_IO_SECTORS) {
+        set_entry(map, page, make_entry(place->disk, place->sector,
+                                        sum & SAMPLED, sum & SUM_MASK));
     }
 }
 
@@ -387,15 +414,6 @@ bool pagecache_io_map_next_chunk(RAMBlock *rb, uint64_t *chunk)
     }
     *chunk = find_next_bit(map->chunks, count_chunks(map), *chunk);
     return *chunk < count_chunks(map);
-}
-
-bool pagecache_io_map_prev_chunk(RAMBlock *rb, uint64_t *chunk)
-{
-    PagecacheIoMap *map = map_of(rb);
-    uint64_t end = map ? MIN(*chunk, count_chunks(map)) : 0;
-
-    *chunk = end ? find_last_bit(map->chunks, end) : 0;
-    return *chunk < end;
 }
 
 static void sweep_chunk(PagecacheIoMap *map, uint64_t chunk, uint64_t disks)

@@ -52,6 +52,16 @@ typedef struct PagecacheIoPlace {
 bool pagecache_io_map_get(RAMBlock *rb, uint64_t page, PagecacheIoPlace *place);
 
 /*
+ * What an entry has of its page: 17 bits of XXH3, and the highest one says
+ * whether it is of samples.  The same in each QEMU, as entries go from one to
+ * the next (docs/devel/migration/skip-pagecache-wire.rst).
+ */
+#define PAGECACHE_IO_SUM_BITS   18
+/* The entry of a page, whether it fits or not */
+bool pagecache_io_map_read(RAMBlock *rb, uint64_t page,
+                           PagecacheIoPlace *place, uint32_t *sum);
+
+/*
  * For a thread that is in no RCU critical section: the map of @rb as it is now,
  * which is made if there is none; NULL if there is no memory.  BQL.
  */
@@ -61,13 +71,14 @@ void pagecache_io_map_release(PagecacheIoMap *map);
 /* The page gets @data, which stands at that place. */
 void pagecache_io_map_seed(PagecacheIoMap *map, uint64_t page,
                            const PagecacheIoPlace *place, const void *data);
+/* ...what another QEMU says that the page has; its content may come later. */
+void pagecache_io_map_put(PagecacheIoMap *map, uint64_t page,
+                          const PagecacheIoPlace *place, uint32_t sum);
 
 /* How many chunks have entries */
 uint64_t pagecache_io_map_chunks(RAMBlock *rb);
 /* The first chunk from @chunk on that has entries; there is none: false. */
 bool pagecache_io_map_next_chunk(RAMBlock *rb, uint64_t *chunk);
-/* ...the last one before @chunk */
-bool pagecache_io_map_prev_chunk(RAMBlock *rb, uint64_t *chunk);
 
 /*
  * Takes the entries of these disks (bit n is the disk n) out of all maps: some

@@ -3,8 +3,6 @@
  * skip-pagecache: -object pagecache-io-map
  *
  * Copyright (c) 2026 The skip-pagecache authors
- *
- * As long as it is there and enabled, the guest's I/O is tracked.
  */
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
@@ -15,8 +13,8 @@
 #include "system/runstate.h"
 #include "pagecache-io-disks.h"
 #include "pagecache-io-map.h"
+#include "pagecache-io-object.h"
 
-#define TYPE_PAGECACHE_IO_MAP "pagecache-io-map"
 OBJECT_DECLARE_SIMPLE_TYPE(PagecacheIoMapObject, PAGECACHE_IO_MAP)
 
 struct PagecacheIoMapObject {
@@ -27,6 +25,11 @@ struct PagecacheIoMapObject {
 };
 
 static PagecacheIoMapObject *the_map;   /* BQL */
+
+bool pagecache_io_object_exists(void)
+{
+    return the_map;
+}
 
 static void choose_checksum(PagecacheIoMapObject *map)
 {

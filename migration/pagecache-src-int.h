@@ -5,7 +5,8 @@
  * Copyright (c) 2026 The skip-pagecache authors
  *
  * pagecache-src.c owns it and has the section's handlers; it calls
- * pagecache-src-turn.c, and both call pagecache-src-proof.c.
+ * pagecache-src-turn.c and pagecache-src-map.c, and the first two call
+ * pagecache-src-proof.c.
  *
  * Locks.  What is here belongs to the migration thread, but for what is set up
  * once.  The parts have locks of their own, none of which is held when another
@@ -32,6 +33,7 @@
 #include "pagecache-flights.h"
 #include "pagecache-inbox.h"
 #include "pagecache-intake.h"
+#include "pagecache-io-sender.h"
 #include "pagecache-offers.h"
 #include "pagecache-pace.h"
 #include "pagecache-pool.h"
@@ -59,6 +61,7 @@ typedef struct PagecacheSrc {
     PagecacheDigest digest;
     unsigned page_bits;
     uint64_t pool_bytes;        /* limit of the pool's memory */
+    uint64_t features;          /* that START has */
     GPtrArray *blocks;          /* of RAMBlock, by number */
     GHashTable *numbers;        /* RAMBlock -> number + 1 */
     PagecacheInbox *inbox;
@@ -70,6 +73,11 @@ typedef struct PagecacheSrc {
     PagecacheOffers *offers;
     PagecacheProof *proof;
     PagecacheFlights *flights;
+
+    /* The I/O map, as long as there is any of it to be sent */
+    PagecacheIoSender *map;
+    int64_t map_since, map_until;   /* in ms; 0: not yet */
+    bool map_turn;
 
     GArray *disks;              /* of PagecacheSrcDisk */
     uint32_t first_disk;        /* to be offered from in this turn */
@@ -124,11 +132,26 @@ void pagecache_src_take_proofs(PagecacheSrc *src, bool settle);
  */
 uint32_t pagecache_src_release_flight(PagecacheSrc *src, uint32_t number);
 
+/* --- pagecache-src-map.c --- */
+
+/* The destination takes the map; @start is what it knows. */
+void pagecache_src_map_begin(PagecacheSrc *src,
+                             const PagecacheWireStart *start);
+/* Is there more of it, for the turns that follow at once? */
+bool pagecache_src_map_is_due(PagecacheSrc *src);
+/* A frame for this turn, in place of offers; NULL: none */
+GByteArray *pagecache_src_map_frame(PagecacheSrc *src);
+/* What was not sent is not any more. */
+void pagecache_src_map_end(PagecacheSrc *src);
+
 /* --- pagecache-src-turn.c --- */
 
 /* Before the first turn: has offers made of hints that have come already. */
 void pagecache_src_first_turn(PagecacheSrc *src);
-/* One turn.  Appends offers (of PagecacheWireOffer). */
+/*
+ * One turn.  Appends offers (of PagecacheWireOffer); @offers is NULL if none can
+ * be sent.
+ */
 bool pagecache_src_turn(PagecacheSrc *src, GArray *offers, Error **errp);
 /* Is it time for another one, though the channel has more to send? */
 bool pagecache_src_is_turn_due(PagecacheSrc *src);

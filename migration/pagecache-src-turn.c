@@ -570,7 +570,9 @@ bool pagecache_src_turn(PagecacheSrc *src, GArray *offers, Error **errp)
         return false;
     }
     pagecache_src_take_proofs(src, false);
-    make_offers(src, offers);
+    if (offers) {
+        make_offers(src, offers);
+    }
     limit_reports(src);
     feed_channel(src);
     publish(src);

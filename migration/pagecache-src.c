@@ -31,7 +31,9 @@
 #include "options.h"
 #include "pagecache-hints.h"
 #include "pagecache-hooks.h"
+#include "pagecache-io-disks.h"
 #include "pagecache-io-producer.h"
+#include "pagecache-io-unseen.h"
 #include "pagecache-ledger.h"
 #include "pagecache-left-out.h"
 #include "pagecache-section.h"
@@ -230,7 +232,12 @@ int pagecache_src_setup(QEMUFile *f, void *opaque, Error **errp)
                                           sizeof(PagecacheHintDisk));
     g_autoptr(GByteArray) frame = NULL;
 
-    start->features = PAGECACHE_WIRE_FEATURES;
+    if (pagecache_io_disks_on()) {
+        src->features = PAGECACHE_WIRE_FEATURE_MAP;
+        src->info->has_unseen = true;
+        src->info->unseen = pagecache_io_unseen();
+    }
+    start->features = src->features;
     start->page_bits = src->page_bits;
     start->digest = src->digest.kind;
     g_byte_array_append(start->secret, src->digest.secret,
@@ -247,6 +254,9 @@ int pagecache_src_setup(QEMUFile *f, void *opaque, Error **errp)
     pagecache_hints_start((PagecacheHintDisk *)disks->data, disks->len);
     if (!wait_for_answer(migrate_get_current(), f, errp)) {
         return -EIO;
+    }
+    if (pagecache_inbox_features(src->inbox) & PAGECACHE_WIRE_FEATURE_MAP) {
+        pagecache_src_map_begin(src, start);
     }
     /* not without @errp: migration_thread() takes the message for granted */
     return qemu_file_get_error_obj(f, errp);
@@ -283,24 +293,10 @@ static void begin_turns(void)
 
 /* --- a turn --- */
 
-int pagecache_src_iterate(QEMUFile *f, void *opaque)
+static void put_offers(QEMUFile *f, GArray *offers)
 {
-    g_autoptr(GArray) offers = g_array_new(FALSE, FALSE,
-                                           sizeof(PagecacheWireOffer));
     g_autoptr(GByteArray) frame = NULL;
-    bool outstanding;
-    Error *err = NULL;
 
-    if (!src->running) {
-        begin_turns();
-    }
-    if (!pagecache_src_turn(src, offers, &err)) {
-        migrate_set_error(migrate_get_current(), err);
-        error_free(err);
-        return -EINVAL;
-    }
-    stat64_set(&proven_bytes, pagecache_src_to_bytes(src,
-                                                     src->info->proven_pages));
     /* They keep their order. */
     pagecache_fault_late(PAGECACHE_FAULT_LATE_OFFERS, offers,
                          PAGECACHE_WIRE_OFFERS_MAX);
@@ -311,8 +307,35 @@ int pagecache_src_iterate(QEMUFile *f, void *opaque)
         /* The destination may start to read while RAM fills the buffers. */
         qemu_fflush(f);
     }
+}
+
+int pagecache_src_iterate(QEMUFile *f, void *opaque)
+{
+    g_autoptr(GArray) offers = g_array_new(FALSE, FALSE,
+                                           sizeof(PagecacheWireOffer));
+    g_autoptr(GByteArray) map = NULL;
+    bool outstanding;
+    Error *err = NULL;
+
+    if (!src->running) {
+        begin_turns();
+    }
+    /* A part of the section has one frame. */
+    map = pagecache_src_map_frame(src);
+    if (!pagecache_src_turn(src, map ? NULL : offers, &err)) {
+        migrate_set_error(migrate_get_current(), err);
+        error_free(err);
+        return -EINVAL;
+    }
+    stat64_set(&proven_bytes, pagecache_src_to_bytes(src,
+                                                     src->info->proven_pages));
+    if (map) {
+        qemu_put_buffer(f, map->data, map->len);
+    } else {
+        put_offers(f, offers);
+    }
     outstanding = pagecache_src_outstanding(src);
-    if (outstanding && !offers->len) {
+    if (outstanding && !offers->len && !pagecache_src_map_is_due(src)) {
         pagecache_src_idle(src);
     }
     pagecache_src_sync_when_due(src, outstanding);
@@ -322,6 +345,11 @@ int pagecache_src_iterate(QEMUFile *f, void *opaque)
 bool pagecache_src_wants_turn(void)
 {
     return src && pagecache_src_is_turn_due(src);
+}
+
+bool pagecache_src_may_switch_over(void)
+{
+    return !src || !src->map;
 }
 
 /* Pages under comparison have lost their bit, and may get it back. */
@@ -362,6 +390,7 @@ int pagecache_src_complete(QEMUFile *f, void *opaque)
     }
     stop_holding();
     pagecache_hints_stop();
+    pagecache_src_map_end(src);
     qemu_put_buffer(f, frame->data, frame->len);
     src->info->has_blackout_time = true;
     src->info->blackout_time = qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start;
@@ -400,6 +429,7 @@ void pagecache_src_cleanup(void *opaque)
         qatomic_set(&src, NULL);
     }
     pagecache_src_publish_end(old, false);
+    pagecache_src_map_end(old);
     /* They look at bitmaps and pages, which ram.c frees next. */
     pagecache_intake_free(old->intake);
     pagecache_offers_free(old->offers);
@@ -423,6 +453,13 @@ void pagecache_src_cleanup(void *opaque)
 
 /* --- return path thread --- */
 
+/* 0, too, if there is no migration any more */
+static uint64_t features_offered(void)
+{
+    QEMU_LOCK_GUARD(&src_lock);
+    return src ? src->features : 0;
+}
+
 static bool check_answer(const PagecacheReport *r, Error **errp)
 {
     g_autofree char *err = NULL;
@@ -440,7 +477,7 @@ static bool check_answer(const PagecacheReport *r, Error **errp)
         return false;
     }
     if (r->status == PAGECACHE_REPORT_ACCEPTED &&
-        !pagecache_wire_check_features(PAGECACHE_WIRE_FEATURES, r->features,
+        !pagecache_wire_check_features(features_offered(), r->features,
                                        &err)) {
         error_setg(errp, "skip-pagecache: malformed report: %s", err);
         return false;

@@ -503,45 +503,52 @@ static const PagecacheWireDisk *find_disk(const PagecacheWireStart *start,
     return NULL;
 }
 
-bool pagecache_wire_check_offer(const PagecacheWireStart *start,
-                                const PagecacheWireOffer *offer, char **err)
+bool pagecache_wire_check_place(const PagecacheWireStart *start,
+                                const char *what,
+                                const PagecacheWireOffer *place, char **err)
 {
-    const PagecacheWireDisk *disk = find_disk(start, offer->disk);
+    const PagecacheWireDisk *disk = find_disk(start, place->disk);
     const PagecacheWireBlock *block;
-    uint64_t nsectors = (uint64_t)offer->npages << (start->page_bits - 9);
+    uint64_t nsectors = (uint64_t)place->npages << (start->page_bits - 9);
 
     if (!disk) {
-        *err = g_strdup_printf("offer from disk %u, which START did not name",
-                               offer->disk);
+        *err = g_strdup_printf("%s from disk %u, which START did not name",
+                               what, place->disk);
         return false;
     }
-    if (offer->block >= start->blocks->len) {
-        *err = g_strdup_printf("offer for RAM block %u, expected 0 to %d",
-                               offer->block, (int)start->blocks->len - 1);
+    if (place->block >= start->blocks->len) {
+        *err = g_strdup_printf("%s for RAM block %u, expected 0 to %d", what,
+                               place->block, (int)start->blocks->len - 1);
         return false;
     }
-    if (offer->npages > PAGECACHE_WIRE_OFFER_PAGES_MAX) {
-        *err = g_strdup_printf("offer of %u pages, expected at most %u",
-                               offer->npages, PAGECACHE_WIRE_OFFER_PAGES_MAX);
+    if (place->npages > PAGECACHE_WIRE_OFFER_PAGES_MAX) {
+        *err = g_strdup_printf("%s of %u pages, expected at most %u", what,
+                               place->npages, PAGECACHE_WIRE_OFFER_PAGES_MAX);
         return false;
     }
-    block = &g_array_index(start->blocks, PagecacheWireBlock, offer->block);
-    if (!offer->npages || offer->npages > block->npages ||
-        offer->page > block->npages - offer->npages) {
-        *err = g_strdup_printf("offer of %u pages from page %" PRIu64
-                               " of RAM block '%s', which has %" PRIu64,
-                               offer->npages, offer->page, block->idstr,
+    block = &g_array_index(start->blocks, PagecacheWireBlock, place->block);
+    if (!place->npages || place->npages > block->npages ||
+        place->page > block->npages - place->npages) {
+        *err = g_strdup_printf("%s of %u pages from page %" PRIu64
+                               " of RAM block '%s', which has %" PRIu64, what,
+                               place->npages, place->page, block->idstr,
                                block->npages);
         return false;
     }
-    if (nsectors > disk->sectors || offer->sector > disk->sectors - nsectors) {
-        *err = g_strdup_printf("offer of %" PRIu64 " sectors from sector %"
+    if (nsectors > disk->sectors || place->sector > disk->sectors - nsectors) {
+        *err = g_strdup_printf("%s of %" PRIu64 " sectors from sector %"
                                PRIu64 " of disk '%s', which has %" PRIu64,
-                               nsectors, offer->sector, disk->path,
+                               what, nsectors, place->sector, disk->path,
                                disk->sectors);
         return false;
     }
     return true;
+}
+
+bool pagecache_wire_check_offer(const PagecacheWireStart *start,
+                                const PagecacheWireOffer *offer, char **err)
+{
+    return pagecache_wire_check_place(start, "offer", offer, err);
 }
 
 /* --- reports --- */

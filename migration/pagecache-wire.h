@@ -9,9 +9,9 @@
  *
  *     u8 type, u32 length, body[length]
  *
- * START in the section's START, OFFERS in each PART, END in its END.  Offers
- * have numbers, which are not in the frames: 0, 1, 2... in the order in which
- * they stand in the stream, modulo 2^32.  The return path carries REPORT
+ * START in the section's START, OFFERS or MAP in each PART, END in its END.
+ * Offers have numbers, which are not in the frames: 0, 1, 2... in the order in
+ * which they stand in the stream, modulo 2^32.  The return path carries REPORT
  * messages, which name offers.  Everything is big-endian, as the rest of the
  * migration stream is.  Pages are target pages and count within their RAM
  * block, in reports within their offer; sectors are 512 bytes.
@@ -27,16 +27,19 @@
 #define PAGECACHE_WIRE_MAGIC        0x50474331  /* "PGC1" */
 #define PAGECACHE_WIRE_VERSION      2
 
-/* The bits of START's and ACCEPTED's features that we have */
-#define PAGECACHE_WIRE_FEATURES     UINT64_C(0)
+/*
+ * START's and ACCEPTED's features: the I/O map goes along.  Who has no map does
+ * not have the feature.
+ */
+#define PAGECACHE_WIRE_FEATURE_MAP  UINT64_C(1)
 
 #define PAGECACHE_WIRE_START        1
 #define PAGECACHE_WIRE_OFFERS       2
 #define PAGECACHE_WIRE_END          3
+#define PAGECACHE_WIRE_MAP          6           /* pagecache-wire-map.h */
 /* Reserved: refused as long as no feature has them */
 #define PAGECACHE_WIRE_SWITCH       4
 #define PAGECACHE_WIRE_DIGESTS      5
-#define PAGECACHE_WIRE_MAP          6
 #define PAGECACHE_WIRE_TOTALS       7
 
 #define PAGECACHE_WIRE_FRAME_HEADER 5           /* bytes */
@@ -132,7 +135,14 @@ GArray *pagecache_wire_decode_offers(const uint8_t *body, size_t len,
                                      char **err);
 bool pagecache_wire_decode_end(const uint8_t *body, size_t len, char **err);
 
-/* Do its numbers exist, are its pages in the block and on the disk? */
+/*
+ * Do its numbers exist, are its pages in the block and on the disk?  @what is
+ * it, for @err?
+ */
+bool pagecache_wire_check_place(const PagecacheWireStart *start,
+                                const char *what,
+                                const PagecacheWireOffer *place, char **err);
+/* ...of an offer */
 bool pagecache_wire_check_offer(const PagecacheWireStart *start,
                                 const PagecacheWireOffer *offer, char **err);
 

@@ -39,6 +39,7 @@ SUITES = (
     Suite('kvm', True, 3600, ['scripts/check-kvm']),
     Suite('model-full', True, 1800, ['tests/model/full_*.py']),
     Suite('stream', True, 3600, ['scripts/check-stream']),
+    Suite('io-map', True, 1800, ['scripts/check-io-map']),
     Suite('qemu', True, 10800, ['scripts/check-qemu']),
     Suite('libvirt', True, 3600, ['scripts/check-libvirt']),
     Suite('sanitize', True, 10800, ['scripts/check-sanitize']),

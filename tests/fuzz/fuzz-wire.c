@@ -7,10 +7,10 @@
  * The first byte of the input says what the rest is: a frame with its header,
  * or a report.  What is refused has a message.  What is accepted is encoded
  * to the very bytes it came from: there is one way to say each thing, and
- * nothing is overlooked.
+ * nothing is overlooked.  (MAP alone may cut its runs in several ways.)
  */
 #include "qemu/osdep.h"
-#include "pagecache-wire.h"
+#include "pagecache-wire-map.h"
 #include "fuzz.h"
 
 /* Offers are checked against START, as it came last: by the input itself. */
@@ -104,6 +104,93 @@ static void offers_body(const uint8_t *body, size_t len)
     }
 }
 
+/* From entry to entry of a body that is well-formed */
+typedef struct MapCursor {
+    const uint8_t *body;
+    size_t len, pos;
+    PagecacheWireMapRun run;
+    uint16_t i;                 /* next one of the run */
+} MapCursor;
+
+static bool map_next(MapCursor *c, PagecacheWireMapEntry *e)
+{
+    g_autofree char *err = NULL;
+
+    if (c->i == c->run.npages) {
+        bool more = pagecache_wire_map_next(c->body, c->len, &c->pos, &c->run,
+                                            &err);
+
+        g_assert_null(err);
+        if (!more) {
+            return false;
+        }
+        c->i = 0;
+    }
+    *e = (PagecacheWireMapEntry) {
+        .page = c->run.page + c->i, .sector = c->run.sector + 8ULL * c->i,
+        .disk = c->run.disk, .block = c->run.block,
+        .sum = pagecache_wire_map_sum(&c->run, c->i),
+    };
+    c->i++;
+    return true;
+}
+
+static void map_again(const uint8_t *body, size_t len)
+{
+    g_autoptr(PagecacheWireMapWriter) w =
+        pagecache_wire_map_writer_new(MAX(len, 64));
+    MapCursor in = { .body = body, .len = len }, out;
+    g_autoptr(GByteArray) frame = NULL;
+    PagecacheWireMapEntry e, f;
+
+    while (map_next(&in, &e)) {
+        g_assert_true(pagecache_wire_map_add(w, &e, 12));
+    }
+    frame = pagecache_wire_map_finish(w);
+    g_assert_true(!frame == !len);
+    if (!frame) {
+        return;
+    }
+    in = (MapCursor) { .body = body, .len = len };
+    out = (MapCursor) {
+        .body = frame->data + PAGECACHE_WIRE_FRAME_HEADER,
+        .len = frame->len - PAGECACHE_WIRE_FRAME_HEADER,
+    };
+    g_assert_cmpint(out.len, <=, len);
+    while (map_next(&in, &e)) {
+        g_assert_true(map_next(&out, &f));
+        g_assert_cmpuint(e.page, ==, f.page);
+        g_assert_cmpuint(e.sector, ==, f.sector);
+        g_assert_cmpuint(e.disk, ==, f.disk);
+        g_assert_cmpuint(e.block, ==, f.block);
+        g_assert_cmpuint(e.sum, ==, f.sum);
+    }
+    g_assert_false(map_next(&out, &f));
+}
+
+static void map_body(const uint8_t *body, size_t len)
+{
+    g_autoptr(PagecacheWireStart) start = small_start();
+    g_autofree char *err = NULL;
+    PagecacheWireMapRun run;
+    size_t pos = 0;
+
+    while (pagecache_wire_map_next(body, len, &pos, &run, &err)) {
+        const PagecacheWireOffer place = {
+            .disk = run.disk, .block = run.block, .npages = run.npages,
+            .page = run.page, .sector = run.sector,
+        };
+
+        g_assert_null(err);
+        g_assert_cmpint(pos, <=, len);
+        check(start, &place);
+    }
+    if (!err) {
+        g_assert_cmpint(pos, ==, len);
+        map_again(body, len);
+    }
+}
+
 static void end_body(const uint8_t *body, size_t len)
 {
     g_autofree char *err = NULL;
@@ -139,6 +226,9 @@ static void frame(const uint8_t *data, size_t size)
         break;
     case PAGECACHE_WIRE_OFFERS:
         offers_body(data, len);
+        break;
+    case PAGECACHE_WIRE_MAP:
+        map_body(data, len);
         break;
     case PAGECACHE_WIRE_END:
         end_body(data, len);

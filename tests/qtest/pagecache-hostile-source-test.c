@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qobject/qdict.h"
+#include "pagecache-test-blk.h"
 #include "pagecache-test-cancel.h"
 #include "pagecache-test-proxy.h"
 
@@ -37,6 +38,13 @@
 #define AT_OFFER_NPAGES 12
 #define AT_OFFER_PAGE   16
 #define AT_OFFER_SECTOR 24
+/* In that of MAP */
+#define AT_RUN_DISK     0
+#define AT_RUN_BLOCK    2
+#define AT_RUN_NPAGES   4
+#define AT_RUN_PAGE     6
+#define AT_RUN_SECTOR   14
+#define AT_RUN_SUMS     22
 
 typedef struct Attack {
     const char *name;
@@ -229,6 +237,19 @@ static void offers_behind(GByteArray *section)
     g_byte_array_append(section, offers->data, offers->len);
 }
 
+/* A frame without a run, likewise */
+static void map_behind(GByteArray *section)
+{
+    uint8_t map[] = {
+        SECTION_PART, 0, 0, 0, 0, FRAME_MAP, 0, 0, 0, 0,
+        SECTION_FOOTER, 0, 0, 0, 0,
+    };
+
+    stl_be_p(map + 1, SECTION_ID);
+    stl_be_p(map + 11, SECTION_ID);
+    g_byte_array_append(section, map, sizeof(map));
+}
+
 static const Attack attacks[] = {
     { "start/magic", FRAME_START, AT_MAGIC, 4, 0x12345678,
       .error = "malformed START: magic 0x12345678, expected 0x50474331" },
@@ -384,6 +405,36 @@ static const Attack attacks[] = {
       .error = "a second START, expected one" },
 };
 
+/* Those of a source with an I/O map */
+static const Attack map_attacks[] = {
+    { "map/disk-unknown", FRAME_MAP, AT_RUN_DISK, 2, 77,
+      .error = "malformed MAP: run from disk 77, which START did not name" },
+    { "map/block-unknown", FRAME_MAP, AT_RUN_BLOCK, 2, 4097,
+      .error = "malformed MAP: run for RAM block 4097, expected 0 to " },
+    { "map/no-pages", FRAME_MAP, AT_RUN_NPAGES, 2, 0,
+      .error = "malformed MAP: run of 0 pages, expected 1 or more" },
+    { "map/pages-most-of-all", FRAME_MAP, AT_RUN_NPAGES, 2, UINT16_MAX,
+      .error = "malformed MAP: truncated at the checksums of 65535 pages: " },
+    { "map/page-beyond-block", FRAME_MAP, AT_RUN_PAGE, 8, RAM_PAGES,
+      .error = "from page 6144 of RAM block 'pc.ram', which has 6144" },
+    { "map/page-most-of-all", FRAME_MAP, AT_RUN_PAGE, 8, UINT64_MAX,
+      .error = "from page 18446744073709551615 of RAM block 'pc.ram'" },
+    { "map/sector-beyond-disk", FRAME_MAP, AT_RUN_SECTOR, 8, DISK_SECTORS,
+      .error = "from sector 32768 of disk '" DISK_PATH "', which has 32768" },
+    { "map/sector-most-of-all", FRAME_MAP, AT_RUN_SECTOR, 8, UINT64_MAX,
+      .error = "from sector 18446744073709551615 of disk '" DISK_PATH "'" },
+    { "map/checksum", FRAME_MAP, AT_RUN_SUMS, 1, 4,
+      .error = ", expected 18 bits" },
+    { "map/one-byte-more", FRAME_MAP, .edit = one_byte_more,
+      .error = "malformed MAP: truncated at a run: 1 bytes left, expected 22" },
+    { "map/one-byte-less", FRAME_MAP, .edit = one_byte_less,
+      .error = "malformed MAP: truncated at the checksums of " },
+    { "map/before-start", FRAME_START, .edit = type_map,
+      .error = "MAP out of turn, expected START before and END after it" },
+    { "map/after-end", FRAME_END, .edit = map_behind,
+      .error = "MAP out of turn, expected START before and END after it" },
+};
+
 /* An attack under way; @done is the proxy's */
 typedef struct Mallory {
     const Attack *attack;
@@ -429,25 +480,24 @@ static void assert_alive(QTestState *who)
     g_assert_true(qtest_probe_child(who));
 }
 
-static void test_attack(const void *opaque)
+/* The migration fails, and nothing else does. */
+static void attack(PcTest *t, const Attack *a)
 {
-    Mallory m = { .attack = opaque };
-    PcTest *t = pct_new_pair();
+    Mallory m = { .attack = a };
     g_autofree char *error = NULL;
     PctProxy *p;
 
-    pct_hint_cache(t);
     pct_incoming(t);
     p = pct_proxy_new(t, attack_section, NULL, &m);
     pct_migrate_slowly(t);
-    if (m.attack->frame != FRAME_START) {
+    if (a->frame != FRAME_START) {
         pct_wait_figure(t->src, "offered-pages", 1);
     }
     pct_full_speed(t);
     pct_wait_failed(t->dst);
     error = pct_error(t->dst);
     pct_assert_contains(error, "skip-pagecache: ");
-    pct_assert_contains(error, m.attack->error);
+    pct_assert_contains(error, a->error);
     assert_alive(t->dst);
 
     pct_wait_failed(t->src);
@@ -455,6 +505,31 @@ static void test_attack(const void *opaque)
     pct_check_memory(t, t->src);
     pct_proxy_free(p);
     pct_free(t);
+}
+
+static void test_attack(const void *opaque)
+{
+    PcTest *t = pct_new_pair();
+
+    pct_hint_cache(t);
+    attack(t, opaque);
+}
+
+static void test_map_attack(const void *opaque)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strconcat("-object pagecache-io-map,id=map ",
+                                        disk, NULL);
+    PctBlk *blk;
+
+    pct_start_src(t, args);
+    pct_start_dst(t, args);
+    pct_on(t);
+    blk = pct_blk_new(t, DISK_SLOT);
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    pct_blk_free(blk);
+    attack(t, opaque);
 }
 
 /* The stream ends in the middle of a frame. */
@@ -922,6 +997,12 @@ int main(int argc, char **argv)
                                                 attacks[i].name);
 
         qtest_add_data_func(path, &attacks[i], test_attack);
+    }
+    for (i = 0; i < ARRAY_SIZE(map_attacks); i++) {
+        g_autofree char *path = g_strdup_printf("/pagecache/source/%s",
+                                                map_attacks[i].name);
+
+        qtest_add_data_func(path, &map_attacks[i], test_map_attack);
     }
     qtest_add_func("/pagecache/source/start/length-too-large",
                    test_length_too_large);

@@ -9,8 +9,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "libqos/ahci.h"
-#include "libqos/libqos.h"
 #include "qobject/qdict.h"
 #include "pagecache-test-blk.h"
 
@@ -19,15 +17,6 @@
 
 #define OBJECT          "-object pagecache-io-map,id=map "
 
-/* With these arguments a guest may go from one to the other. */
-static void start_pair(PcTest *t, const char *src, const char *dst)
-{
-    pct_start_src(t, src);
-    pct_start_dst(t, dst);
-    pct_on(t);
-    pct_incoming(t);
-}
-
 /* A pair whose source tracks; nothing is read yet */
 static PcTest *tracked_pair(const char *object, PctBlk **blk)
 {
@@ -35,7 +24,7 @@ static PcTest *tracked_pair(const char *object, PctBlk **blk)
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strconcat(object, disk, NULL);
 
-    start_pair(t, args, args);
+    pct_start_pair(t, args, args);
     *blk = pct_blk_new(t, DISK_SLOT);
     return t;
 }
@@ -43,12 +32,7 @@ static PcTest *tracked_pair(const char *object, PctBlk **blk)
 /* So many pages are hinted, all of them are proven, and no others. */
 static void finish(PcTest *t, PctBlk *blk, int64_t pages)
 {
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "map-time", 0);
-    pct_wait_figure(t->src, "proven-pages", pages);
-    pct_finish(t);
-    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, pages);
-    pct_check_all_proven(t, pages);
+    pct_migrate_hinted(t, pages);
     pct_blk_free(blk);
     pct_free(t);
 }
@@ -123,43 +107,6 @@ static void test_iothread(void)
     finish(t, blk, CACHE_PAGES);
 }
 
-/* The guest's SATA disk: the hook is behind all devices with DMA. */
-static void test_ahci(void)
-{
-    PcTest *t = pct_new();
-    g_autofree char *args = g_strdup_printf(
-        OBJECT "-blockdev file,node-name=disk0,filename=%s "
-        "-device ide-hd,id=blk0,drive=disk0,bus=ide.0", t->disk);
-    QOSState *qos = g_new0(QOSState, 1);
-    AHCIQState *ahci = g_new0(AHCIQState, 1);
-    unsigned port, i;
-
-    start_pair(t, args, args);
-    qos->qts = t->src;
-    alloc_init(&qos->alloc, 0, PCT_BLK_START, RAM_SIZE, PAGE);
-    ahci->parent = qos;
-    ahci->dev = get_ahci_device(t->src, &ahci->fingerprint);
-    ahci_pci_enable(ahci);
-    ahci_hba_enable(ahci);
-    port = ahci_port_select(ahci);
-    ahci_port_clear(ahci, port);
-    for (i = 0; i < CACHE_PAGES; i += 16) {
-        ahci_guest_io(ahci, port, CMD_READ_DMA_EXT, pct_cache_addr(i),
-                      16 * PAGE, pct_cache_sector(i));
-    }
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    pct_full_speed(t);
-    pct_wait_complete(t);
-    pct_check_all_proven(t, CACHE_PAGES);
-    ahci_clean_mem(ahci);
-    free_ahci_device(ahci->dev);
-    alloc_destroy(&qos->alloc);
-    g_free(ahci);
-    g_free(qos);
-    pct_free(t);
-}
-
 /* Nobody knows what is in the memory, or on the disk, after an error. */
 static void test_failed(void)
 {
@@ -173,7 +120,7 @@ static void test_failed(void)
         t->disk);
     PctBlk *blk;
 
-    start_pair(t, args, NULL);
+    pct_start_pair(t, args, NULL);
     blk = pct_blk_new(t, DISK_SLOT);
     pct_blk_read_cache(blk, 0, 32);
     g_assert_cmpint(pct_blk_writev(blk, 8, &piece, 1), !=, 0);
@@ -274,16 +221,6 @@ static void test_switched(void)
     finish(t, blk, 16);
 }
 
-static int64_t tracked_disks(PcTest *t)
-{
-    QDict *rsp = qtest_qmp(t->src, "{ 'execute': 'qom-get', 'arguments': {"
-                           " 'path': '/objects/map', 'property': 'disks' } }");
-    int64_t n = qdict_get_int(rsp, "return");
-
-    qobject_unref(rsp);
-    return n;
-}
-
 static void test_hotplugged(void)
 {
     PctBlk *blk;
@@ -362,111 +299,109 @@ static void test_late_look(void)
     pct_free(t);
 }
 
-/*
- * What was refilled has an entry at the destination, and is hinted when the
- * guest goes on to a third host; what came over the channel is not.
- */
-static void test_chain(void)
+/* Built with --enable-pagecache-io-map: nobody has asked for the object. */
+static void test_default(void)
 {
+    PcTest *t = pct_new();
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    QDict *rsp;
+    bool tracks;
+
+    pct_start_pair(t, NULL, NULL);
+    rsp = qtest_qmp(t->src, "{ 'execute': 'qom-get', 'arguments': {"
+                    " 'path': '/objects/pagecache-io-map',"
+                    " 'property': 'enabled' } }");
+    tracks = qdict_haskey(rsp, "return");
+    qobject_unref(rsp);
+    if (tracks) {
+        blk = pct_blk_new(t, DISK_SLOT);
+        pct_blk_read_cache(blk, 0, CACHE_PAGES);
+        pct_migrate_hinted(t, CACHE_PAGES);
+        pct_blk_free(blk);
+    } else {
+        g_test_skip("QEMU was built without --enable-pagecache-io-map");
+    }
+    pct_free(t);
+}
+
+/* --- to a third host --- */
+
+/* The guest goes on, and so many pages are hinted, all of them proven. */
+static void go_on(PcTest *t, int64_t pages)
+{
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
 
-    pct_blk_read_cache(blk, 0, CACHE_PAGES);
-    pct_blk_free(blk);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
-    /* after its proof: what was refilled is not there any more */
-    pct_scribble(t, pct_cache_addr(700), 5);
-    pct_finish(t);
     pct_hop(t);
     pct_start_dst(t, args);
     pct_on(t);
     pct_incoming(t);
-    pct_migrate_slowly(t);
-    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES - 5);
-    pct_finish(t);
-    pct_check_all_proven(t, CACHE_PAGES - 5);
+    pct_migrate_hinted(t, pages);
     pct_free(t);
 }
 
-/* --- disks that change --- */
-
-/* Another disk under the same path: what stood on the first is not there. */
-static void test_unplugged(void)
+/* What was refilled has an entry at the destination, or what came after it. */
+static void test_chain(void)
 {
     PctBlk *blk;
-    PcTest *t = pct_new();
-    g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *other = pct_path(t, "other");
-    g_autofree char *args = g_strdup_printf(
-        OBJECT "%s -blockdev file,node-name=disk1,filename=%s", disk, other);
-    g_autofree uint8_t *zeros = g_malloc0(DISK_SIZE);
+    PcTest *t = tracked_pair(OBJECT, &blk);
 
-    t->machine = g_strdup("pc");
-    g_assert_true(g_file_set_contents(other, (char *)zeros, DISK_SIZE, NULL));
-    pct_start_src(t, args);
-    blk = pct_blk_new(t, DISK_SLOT);
     pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    /* what was refilled is not there any more */
+    pct_scribble(t, pct_cache_addr(700), 5);
+    pct_blk_read(blk, pct_cache_addr(300), pct_cache_sector(900), 8 * PAGE);
     pct_blk_free(blk);
-    pct_eject(t->src);
-    qtest_qmp_assert_success(t->src, "{ 'execute': 'device_add', 'arguments':"
-                             " { 'driver': 'virtio-blk-pci', 'id': 'blk0',"
-                             " 'drive': 'disk1', 'addr': '0x5' } }");
-    pct_start_dst(t, NULL);
-    pct_on(t);
-    pct_incoming(t);
+    pct_finish(t);
+    go_on(t, CACHE_PAGES - 5);
+}
+
+/* So does what came over the channel: the map goes along. */
+static void test_goes_along(void)
+{
+    PctBlk *blk;
+    PcTest *t;
+
+    if (!pct_has_faults()) {
+        g_test_skip("QEMU was built without faults on purpose");
+        return;
+    }
+    t = tracked_pair(OBJECT, &blk);
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    pct_blk_read(blk, LATE, 2048, 16 * PAGE);
+    pct_blk_free(blk);
+    pct_arm(t->dst, "refuse-reader");
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "map-time", 0);
     pct_finish(t);
-    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, 0);
-    pct_free(t);
+    g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, 0);
+    g_assert_cmpint(pct_figure(t->src, "io-map-entries"), ==,
+                    CACHE_PAGES + 16);
+    g_assert_cmpint(pct_figure(t->dst, "io-map-entries"), ==,
+                    CACHE_PAGES + 16);
+    go_on(t, CACHE_PAGES + 16);
 }
 
-static void plug_disk(PcTest *t)
-{
-    qtest_qmp_assert_success(t->src, "{ 'execute': 'blockdev-add',"
-                             " 'arguments': { 'driver': 'file',"
-                             " 'node-name': 'disk0', 'filename': %s } }",
-                             t->disk);
-    qtest_qmp_assert_success(t->src, "{ 'execute': 'device_add',"
-                             " 'arguments': { 'id': 'blk0', 'driver':"
-                             " 'virtio-blk-pci', 'drive': 'disk0',"
-                             " 'addr': '0x5' } }");
-}
-
-/*
- * More disks than there are numbers, one after the other: those that went make
- * room, once the map has been swept.
- */
-static void test_many_disks(void)
+/* Who has no map is sent none. */
+static void test_stays(void)
 {
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
     PctBlk *blk;
-    unsigned i;
 
-    t->machine = g_strdup("pc");
-    pct_start_src(t, args);
-    for (i = 0; i < 70; i++) {
-        blk = pct_blk_new(t, DISK_SLOT);
-        pct_blk_read_cache(blk, 0, 16);
-        pct_blk_free(blk);
-        pct_eject(t->src);
-        plug_disk(t);
-    }
-    /* The last one may have come while the map was being swept. */
+    pct_start_pair(t, args, disk);
     blk = pct_blk_new(t, DISK_SLOT);
-    while (!tracked_disks(t)) {
-        g_usleep(10000);
-    }
-    pct_blk_read_cache(blk, 16, 16);
-    pct_start_dst(t, NULL);
-    pct_on(t);
-    pct_incoming(t);
-    finish(t, blk, 16);
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    g_assert_cmpint(pct_figure(t->src, "io-map-entries"), ==, -1);
+    g_assert_cmpint(pct_figure(t->dst, "io-map-entries"), ==, -1);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_blk_free(blk);
+    pct_free(t);
 }
 
 int main(int argc, char **argv)
@@ -477,7 +412,6 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/io-map/whole", test_whole);
     qtest_add_func("/pagecache/io-map/changed", test_changed);
     qtest_add_func("/pagecache/io-map/iothread", test_iothread);
-    qtest_add_func("/pagecache/io-map/ahci", test_ahci);
     qtest_add_func("/pagecache/io-map/failed", test_failed);
     qtest_add_func("/pagecache/io-map/write", test_write);
     qtest_add_func("/pagecache/io-map/partial", test_partial);
@@ -489,8 +423,9 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/io-map/deleted", test_deleted);
     qtest_add_func("/pagecache/io-map/second", test_second);
     qtest_add_func("/pagecache/io-map/late-look", test_late_look);
+    qtest_add_func("/pagecache/io-map/default", test_default);
     qtest_add_func("/pagecache/io-map/chain", test_chain);
-    qtest_add_func("/pagecache/io-map/unplugged", test_unplugged);
-    qtest_add_func("/pagecache/io-map/many-disks", test_many_disks);
+    qtest_add_func("/pagecache/io-map/goes-along", test_goes_along);
+    qtest_add_func("/pagecache/io-map/stays", test_stays);
     return g_test_run();
 }

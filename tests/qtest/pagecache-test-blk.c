@@ -99,7 +99,9 @@ uint8_t pct_blk_readv(PctBlk *blk, uint64_t sector, const PctPiece *pieces,
     unsigned i;
 
     for (i = 0; i < n; i++) {
-        pct_learn(blk->t, pieces[i].addr, pieces[i].len);
+        if (pieces[i].addr < RAM_SIZE) {
+            pct_learn(blk->t, pieces[i].addr, pieces[i].len);
+        }
     }
     return status;
 }
@@ -122,6 +124,25 @@ void pct_blk_write(PctBlk *blk, uint64_t addr, uint64_t sector, uint32_t len)
     const PctPiece piece = { .addr = addr, .len = len };
 
     g_assert_cmpint(pct_blk_writev(blk, sector, &piece, 1), ==, 0);
+}
+
+void pct_blk_flush(PctBlk *blk)
+{
+    g_assert_cmpint(request(blk, VIRTIO_BLK_T_FLUSH, 0, NULL, 0), ==, 0);
+}
+
+void pct_blk_write_zeroes(PctBlk *blk, uint64_t sector, uint32_t sectors)
+{
+    const struct virtio_blk_discard_write_zeroes zeroes = {
+        .sector = cpu_to_le64(sector), .num_sectors = cpu_to_le32(sectors),
+    };
+    const PctPiece piece = {
+        .addr = blk->header + 64, .len = sizeof(zeroes),
+    };
+
+    qtest_memwrite(blk->qts, piece.addr, &zeroes, sizeof(zeroes));
+    g_assert_cmpint(request(blk, VIRTIO_BLK_T_WRITE_ZEROES, 0, &piece, 1), ==,
+                    0);
 }
 
 void pct_blk_read_cache(PctBlk *blk, unsigned first, unsigned n)

@@ -30,7 +30,8 @@ PctBlk *pct_blk_new(PcTest *t, unsigned slot);
 void pct_blk_free(PctBlk *blk);
 
 /*
- * Reads into @n pieces of memory, which t->ram gets, too, or writes from there.
+ * Reads into @n pieces of memory, which t->ram gets, too (there may be more
+ * memory behind RAM_SIZE), or writes from there.
  * Returns the status that the guest gets, 0 for success.
  */
 uint8_t pct_blk_readv(PctBlk *blk, uint64_t sector, const PctPiece *pieces,
@@ -40,6 +41,9 @@ uint8_t pct_blk_writev(PctBlk *blk, uint64_t sector, const PctPiece *pieces,
 /* One piece, and no error */
 void pct_blk_read(PctBlk *blk, uint64_t addr, uint64_t sector, uint32_t len);
 void pct_blk_write(PctBlk *blk, uint64_t addr, uint64_t sector, uint32_t len);
+void pct_blk_flush(PctBlk *blk);
+/* The disk has zeros there. */
+void pct_blk_write_zeroes(PctBlk *blk, uint64_t sector, uint32_t sectors);
 /* Reads what stands in the cache, @n pages from @first on, in runs. */
 void pct_blk_read_cache(PctBlk *blk, unsigned first, unsigned n);
 

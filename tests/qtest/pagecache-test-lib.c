@@ -240,6 +240,14 @@ void pct_incoming(PcTest *t)
     migrate_incoming_qmp(t->dst, t->uri, NULL, "{ 'exit-on-error': false }");
 }
 
+void pct_start_pair(PcTest *t, const char *src, const char *dst)
+{
+    pct_start_src(t, src);
+    pct_start_dst(t, dst);
+    pct_on(t);
+    pct_incoming(t);
+}
+
 PcTest *pct_new_pair(void)
 {
     PcTest *t = pct_new();
@@ -368,6 +376,16 @@ void pct_finish(PcTest *t)
     pct_wait_complete(t);
     pct_check_memory(t, t->src);
     pct_check_memory(t, t->dst);
+}
+
+void pct_migrate_hinted(PcTest *t, int64_t pages)
+{
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "map-time", 0);
+    pct_wait_figure(t->src, "proven-pages", pages);
+    pct_finish(t);
+    g_assert_cmpint(pct_figure(t->src, "hinted-pages"), ==, pages);
+    pct_check_all_proven(t, pages);
 }
 
 void pct_refill_cache(PcTest *t)

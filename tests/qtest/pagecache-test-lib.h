@@ -94,6 +94,8 @@ void pct_start_dst(PcTest *t, const char *args);
 QTestState *pct_start(PcTest *t, const char *args);
 /* The capability on both sides */
 void pct_on(PcTest *t);
+/* All of that, and the destination listens. */
+void pct_start_pair(PcTest *t, const char *src, const char *dst);
 /* The destination listens at t->uri. */
 void pct_incoming(PcTest *t);
 
@@ -127,6 +129,11 @@ void pct_wait_complete(PcTest *t);
 void pct_wait_failed(QTestState *who);
 /* Full speed, complete, memory right */
 void pct_finish(PcTest *t);
+/*
+ * A whole migration, to where the destination listens: so many pages are hinted,
+ * by a producer that comes to an end, all of them are proven, and no others.
+ */
+void pct_migrate_hinted(PcTest *t, int64_t pages);
 
 /*
  * Is @who's memory as it must be?  The address of the first wrong byte, or

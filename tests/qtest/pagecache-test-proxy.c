@@ -111,7 +111,8 @@ static ssize_t section_len(const uint8_t *buf, size_t len)
     if (len < header + FRAME_HEADER) {
         return -1;
     }
-    if (buf[header] < FRAME_START || buf[header] > FRAME_END ||
+    if (buf[header] < FRAME_START ||
+        (buf[header] > FRAME_END && buf[header] != FRAME_MAP) ||
         ldl_be_p(buf + header + 1) > 4 * MiB) {
         return 0;
     }

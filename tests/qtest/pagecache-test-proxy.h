@@ -26,6 +26,7 @@
 #define FRAME_START     1
 #define FRAME_OFFERS    2
 #define FRAME_END       3
+#define FRAME_MAP       6
 #define FRAME_HEADER    5               /* u8 type, u32 length of the body */
 
 /* u32 disk, block, npages, u64 page, sector */

@@ -12,12 +12,17 @@
 #define qatomic_read(p)             __atomic_load_n(p, __ATOMIC_RELAXED)
 #define qatomic_set(p, v)           __atomic_store_n(p, v, __ATOMIC_RELAXED)
 
+#define CONFIG_ATOMIC64             1
+#define qatomic_read_u64(p)         qatomic_read(p)
+#define qatomic_set_u64(p, v)       qatomic_set(p, v)
+
 #define qatomic_load_acquire(p)     __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define qatomic_store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
 
 /* sequentially consistent, return the old value */
 #define qatomic_xchg(p, v)          __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
 #define qatomic_fetch_add(p, v)     __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST)
+#define qatomic_fetch_dec(p)        qatomic_fetch_sub(p, 1)
 #define qatomic_fetch_sub(p, v)     __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST)
 #define qatomic_fetch_and(p, v)     __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST)
 #define qatomic_fetch_or(p, v)      __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST)

@@ -15,6 +15,8 @@
 #define QEMU_MADV_POPULATE_WRITE    (-1)
 #endif
 
+#define QEMU_MADV_NOHUGEPAGE        MADV_NOHUGEPAGE
+
 static inline int qemu_madvise(void *addr, size_t len, int advice)
 {
     return madvise(addr, len, advice);

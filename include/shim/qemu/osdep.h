@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <glib.h>
@@ -34,6 +35,7 @@
 #define QEMU_ALIGN_UP(n, m)     QEMU_ALIGN_DOWN((n) + (m) - 1, (m))
 #define QEMU_IS_ALIGNED(n, m)   (((n) % (m)) == 0)
 #define ROUND_UP(n, d)          QEMU_ALIGN_UP(n, d)
+#define ROUND_DOWN(n, d)        QEMU_ALIGN_DOWN(n, d)
 
 #ifndef ARRAY_SIZE
 #define ARRAY_SIZE(x)           G_N_ELEMENTS(x)
@@ -50,6 +52,21 @@ typedef struct Error Error;
 static inline uintptr_t qemu_real_host_page_size(void)
 {
     return sysconf(_SC_PAGE_SIZE);
+}
+
+/* Zeros, NULL if there is no memory */
+static inline void *qemu_anon_ram_alloc(size_t size, uint64_t *align,
+                                        bool shared, bool noreserve)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static inline void qemu_anon_ram_free(void *p, size_t size)
+{
+    munmap(p, size);
 }
 
 #endif
