@@ -54,8 +54,9 @@ class Disk(collections.namedtuple('Disk', 'image list fs partition mib')):
 
 def get(mib, fs='ext4', partition=False):
     """A disk whose files fill mib MiB of page cache."""
-    if fs not in ('ext4', 'xfs'):
-        raise LabError(f"file system '{fs}': expected ext4 or xfs")
+    if fs not in MAKERS:
+        raise LabError(f"file system '{fs}': expected one of "
+                       + ', '.join(MAKERS))
     os.makedirs(LAB_BUILD, exist_ok=True)
     name = f'disk{RECIPE}-{fs}{"-part" if partition else ""}-{mib}'
     disk = Disk(os.path.join(LAB_BUILD, name + '.raw'),
@@ -97,7 +98,7 @@ def _mkfs(disk, image, tree, work):
     Make the file system.  mkfs.xfs may find no room in one allocation group
     while others have some, so it may have twice as much.
     """
-    make = {'ext4': _mkfs_ext4, 'xfs': _mkfs_xfs}[disk.fs]
+    make = MAKERS[disk.fs]
     sizes = [disk.mib * 115 // 100 + 320]
     if disk.fs == 'xfs':
         sizes.append(2 * sizes[0])
@@ -179,6 +180,12 @@ def _mkfs_ext4(image, tree, _work):
         check=False, text=True, stderr=subprocess.PIPE)
 
 
+def _mkfs_btrfs(image, tree, _work):
+    return subprocess.run(
+        [need_tool('mkfs.btrfs', 'btrfs-progs'), '-q', '--rootdir', tree,
+         image], check=False, text=True, stderr=subprocess.PIPE)
+
+
 def _mkfs_xfs(image, tree, work):
     lines = ['/dev/null', '0 0', 'd--755 0 0']
 
@@ -199,6 +206,9 @@ def _mkfs_xfs(image, tree, work):
     return subprocess.run([need_tool('mkfs.xfs', 'xfsprogs'), '-q', '-f',
                            '-p', proto, image], check=False, text=True,
                           stderr=subprocess.PIPE)
+
+
+MAKERS = {'ext4': _mkfs_ext4, 'xfs': _mkfs_xfs, 'btrfs': _mkfs_btrfs}
 
 
 def _partitioned(image, path):
