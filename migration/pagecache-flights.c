@@ -7,7 +7,7 @@
  * Flights stand in chunks of 64, a chunk in the index at a place that follows
  * from its flights' numbers.  A chunk whose flights have all ended is freed
  * wherever it stands; the others are linked, so that nobody has to look for
- * them.  A flight takes 24 bytes, and all the rest one or two for each.
+ * them.  A flight takes 32 bytes, and all the rest one or two for each.
  */
 #include "qemu/osdep.h"
 #include "qemu/bitops.h"

@@ -26,6 +26,7 @@ typedef struct PagecacheFlights PagecacheFlights;
 /* Blocks and disks have numbers below 2^16, see PAGECACHE_WIRE_MAX_*. */
 typedef struct PagecacheFlight {
     uint64_t page;      /* first page, in its RAM block */
+    uint64_t sector;    /* first sector, on its disk */
     uint32_t producer;  /* the caller's number of the hint producer */
     uint32_t ms;        /* when; see pagecache_flights_offered_at() */
     uint16_t block;     /* the caller's number of the RAM block */

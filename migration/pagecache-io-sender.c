@@ -120,39 +120,37 @@ static RAMBlock *next_chunk(PagecacheIoSender *s)
 {
     for (; s->block < s->blocks->len; s->block++, s->page = 0) {
         RAMBlock *rb = g_ptr_array_index(s->blocks, s->block);
-        uint64_t chunk = s->page / PAGECACHE_IO_CHUNK, first = chunk;
+        uint64_t chunk = s->page / PAGECACHE_IO_CHUNK;
 
-        if (!pagecache_io_map_next_chunk(rb, &chunk) ||
-            chunk * PAGECACHE_IO_CHUNK >= s->npages[s->block]) {
-            continue;
+        if (pagecache_io_map_next_chunk(rb, &chunk)) {
+            s->page = MAX(s->page, chunk * PAGECACHE_IO_CHUNK);
+            if (s->page < s->npages[s->block]) {
+                return rb;
+            }
         }
-        if (chunk != first) {
-            s->page = chunk * PAGECACHE_IO_CHUNK;
-        }
-        return rb;
     }
     return NULL;
 }
 
-GByteArray *pagecache_io_sender_next(PagecacheIoSender *s, uint64_t *entries)
+uint64_t pagecache_io_sender_next(PagecacheIoSender *s, GByteArray **frame)
 {
-    g_autoptr(PagecacheWireMapWriter) w = NULL;
-    GByteArray *frame = NULL;
+    g_autoptr(PagecacheWireMapWriter) w =
+        pagecache_wire_map_writer_new(FRAME_MAX);
+    uint64_t entries = 0;
+    unsigned chunks;
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
-    *entries = 0;
-    while (!frame && (rb = next_chunk(s))) {
-        unsigned chunks = 0;
-
-        if (!w) {
-            w = pagecache_wire_map_writer_new(FRAME_MAX);
+    for (chunks = 0; chunks < FRAME_CHUNKS && (rb = next_chunk(s)); chunks++) {
+        if (!add_chunk(s, rb, w, &entries)) {
+            break;
         }
-        do {
-            chunks++;
-        } while (add_chunk(s, rb, w, entries) && chunks < FRAME_CHUNKS &&
-                 (rb = next_chunk(s)));
-        frame = pagecache_wire_map_finish(w);
     }
-    return frame;
+    *frame = pagecache_wire_map_finish(w);
+    return entries;
+}
+
+bool pagecache_io_sender_is_done(const PagecacheIoSender *s)
+{
+    return s->block == s->blocks->len;
 }

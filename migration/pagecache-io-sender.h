@@ -22,10 +22,12 @@ PagecacheIoSender *pagecache_io_sender_new(const PagecacheWireStart *start,
                                            GPtrArray *blocks);
 void pagecache_io_sender_free(PagecacheIoSender *sender);
 /*
- * The next frame, which takes about a millisecond; NULL: there are no more.
- * @entries is what it has.
+ * Goes on for about a millisecond.  Returns the entries that were found, with
+ * *@frame, or 0 if there were none.
  */
-GByteArray *pagecache_io_sender_next(PagecacheIoSender *sender,
-                                     uint64_t *entries);
+uint64_t pagecache_io_sender_next(PagecacheIoSender *sender,
+                                  GByteArray **frame);
+/* Is there nothing left? */
+bool pagecache_io_sender_is_done(const PagecacheIoSender *sender);
 
 #endif

@@ -18,7 +18,8 @@
 typedef struct PagecacheProofPage {
     RAMBlock *rb;
     uint64_t page;
-    uint32_t producer, disk;    /* for the caller */
+    uint64_t sector;            /* for the caller, as the next two */
+    uint32_t producer, disk;
     uint8_t digest[PAGECACHE_DIGEST_LEN];       /* as reported */
     bool equal;                                 /* the outcome */
 } PagecacheProofPage;

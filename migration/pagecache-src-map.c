@@ -53,8 +53,7 @@ bool pagecache_src_map_is_due(PagecacheSrc *src)
 GByteArray *pagecache_src_map_frame(PagecacheSrc *src)
 {
     int64_t now = pagecache_src_now();
-    GByteArray *frame = NULL;
-    uint64_t entries;
+    GByteArray *frame;
 
     /* Every second turn is for offers. */
     src->map_turn = !src->map_turn;
@@ -68,15 +67,15 @@ GByteArray *pagecache_src_map_frame(PagecacheSrc *src)
         src->map_until = now + MAX(HOLD_MS, (now - src->map_since) /
                                             HOLD_SHARE);
     }
-    if (now <= src->map_until) {
-        frame = pagecache_io_sender_next(src->map, &entries);
-    }
-    if (!frame) {
-        end(src, now <= src->map_until);
+    if (now > src->map_until) {
+        end(src, false);
         return NULL;
     }
     src->info->has_io_map_entries = true;
-    src->info->io_map_entries += entries;
+    src->info->io_map_entries += pagecache_io_sender_next(src->map, &frame);
+    if (pagecache_io_sender_is_done(src->map)) {
+        end(src, true);
+    }
     return frame;
 }
 

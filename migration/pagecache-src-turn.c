@@ -76,8 +76,8 @@ static void make_offer(PagecacheSrc *src, const PagecachePoolRun *run,
                        int64_t now, GArray *offers)
 {
     const PagecacheFlight flight = {
-        .page = run->page, .producer = run->producer, .block = run->block,
-        .disk = run->disk, .npages = run->npages,
+        .page = run->page, .sector = run->sector, .producer = run->producer,
+        .block = run->block, .disk = run->disk, .npages = run->npages,
     };
     const PagecacheWireOffer o = {
         .disk = run->disk, .block = run->block, .npages = run->npages,

@@ -122,6 +122,22 @@ def machine_pc(tap):
         operate.unplug(tap, guest)
 
 
+def no_driver(tap):
+    """QEMU tracks the guest's I/O, as the page has it."""
+    def change(domain):
+        line = ET.fromstring(next(
+            block for block in blocks('xml')
+            if block.startswith('<qemu:commandline')
+            and 'pagecache-io-map' in block))
+        domain.words = [arg.get('value') for arg in line]
+
+    with operate.pair('libvirt-no-driver', change) as (guest, (src, dst)):
+        tap.check('virtio_pagecache' not in guest.sh('cat /proc/modules'),
+                  'there is no driver in the guest')
+        operate.move(tap, guest, dst, 'there')
+        operate.move(tap, guest, src, 'and back')
+
+
 def block_device(tap):
     """<disk type='block'>: a LUN that the hosts' kernels have attached."""
     image = disk.get(operate.CACHE).image
@@ -229,6 +245,7 @@ def main():
                        ('the target dies', target_dies),
                        ('daemons are restarted', daemon_restart),
                        ('hot-plug', hot_plug), ('machine pc', machine_pc),
+                       ('no driver in the guest', no_driver),
                        ("<disk type='block'>", block_device),
                        ('--postcopy', postcopy),
                        ('CHAP', chap), ('domjobinfo', job_info)):

@@ -197,6 +197,35 @@ static void test_overwritten(void)
     pct_free(t);
 }
 
+/* The disk is another one at the destination. */
+static void test_given_up(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
+    g_autofree char *other = pct_path(t, "other");
+    g_autofree char *dst = g_strdup_printf(
+        "-blockdev file,node-name=disk0,filename=%s "
+        "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5", other);
+    g_autofree uint8_t *zeros = g_malloc0(DISK_SIZE);
+    PctBlk *blk;
+    QDict *info;
+
+    g_assert_true(g_file_set_contents(other, (char *)zeros, DISK_SIZE, NULL));
+    pct_start_pair(t, args, dst);
+    blk = pct_blk_new(t, DISK_SLOT);
+    pct_blk_read_cache(blk, 0, CACHE_PAGES);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "mismatched-pages", 1024);
+    pct_finish(t);
+    info = pct_info(t->src);
+    pct_assert_contains(qdict_get_try_str(info, "given-up"),
+                        "most hinted pages differ from the disk");
+    qobject_unref(info);
+    pct_blk_free(blk);
+    pct_free(t);
+}
+
 static void set_enabled(PcTest *t, bool enabled)
 {
     qtest_qmp_assert_success(t->src, "{ 'execute': 'qom-set', 'arguments': {"
@@ -418,6 +447,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/io-map/pieces", test_pieces);
     qtest_add_func("/pagecache/io-map/twice", test_twice);
     qtest_add_func("/pagecache/io-map/overwritten", test_overwritten);
+    qtest_add_func("/pagecache/io-map/given-up", test_given_up);
     qtest_add_func("/pagecache/io-map/switched", test_switched);
     qtest_add_func("/pagecache/io-map/hotplugged", test_hotplugged);
     qtest_add_func("/pagecache/io-map/deleted", test_deleted);

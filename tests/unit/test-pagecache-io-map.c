@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "exec/ramlist.h"
 #include "migration/pagecache.h"
+#include "pagecache-io-disks.h"
 #include "pagecache-io-map.h"
 #include "pagecache-io-walk.h"
 
@@ -17,6 +18,12 @@
 #define SECTORS     (PAGE / 512)
 #define DISK        7
 #define LARGE       (65536 / PAGE + 1)      /* pages: sums are of samples */
+
+/* The sender wants it; it has a test of its own. */
+int pagecache_io_disks_index(uint8_t number)
+{
+    return -1;
+}
 
 static RAMBlock low, high;
 RAMBlock *shim_ram_blocks[] = { &low, &high, NULL };
