@@ -52,10 +52,7 @@ bool pagecache_dst_load_map(PagecacheDst *d, const uint8_t *body, size_t len,
     size_t pos = 0;
 
     while (pagecache_wire_map_next(body, len, &pos, &run, &err)) {
-        const PagecacheWireOffer place = {
-            .disk = run.disk, .block = run.block, .npages = run.npages,
-            .page = run.page, .sector = run.sector,
-        };
+        const PagecacheWireOffer place = pagecache_wire_map_place(&run);
 
         if (!pagecache_wire_check_place(d->start, "run", &place, &err)) {
             break;

@@ -104,6 +104,14 @@ GByteArray *pagecache_wire_map_finish(PagecacheWireMapWriter *w)
 
 /* --- decoding --- */
 
+PagecacheWireOffer pagecache_wire_map_place(const PagecacheWireMapRun *run)
+{
+    return (PagecacheWireOffer) {
+        .disk = run->disk, .block = run->block, .npages = run->npages,
+        .page = run->page, .sector = run->sector,
+    };
+}
+
 uint32_t pagecache_wire_map_sum(const PagecacheWireMapRun *run, uint16_t i)
 {
     const uint8_t *p = run->sums + (size_t)i * SUM;

@@ -55,10 +55,11 @@ GByteArray *pagecache_wire_map_finish(PagecacheWireMapWriter *w);
 /*
  * From run to run of a frame's body: *@pos is 0 at first.  False: there are no
  * more, or, with *@err set, what follows is malformed.  Whether its numbers
- * exist is for pagecache_wire_check_place().
+ * exist is for pagecache_wire_check_place() of pagecache_wire_map_place().
  */
 bool pagecache_wire_map_next(const uint8_t *body, size_t len, size_t *pos,
                              PagecacheWireMapRun *run, char **err);
+PagecacheWireOffer pagecache_wire_map_place(const PagecacheWireMapRun *run);
 /* The checksum of the run's page @i */
 uint32_t pagecache_wire_map_sum(const PagecacheWireMapRun *run, uint16_t i);
 

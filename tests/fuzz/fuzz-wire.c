@@ -176,10 +176,7 @@ static void map_body(const uint8_t *body, size_t len)
     size_t pos = 0;
 
     while (pagecache_wire_map_next(body, len, &pos, &run, &err)) {
-        const PagecacheWireOffer place = {
-            .disk = run.disk, .block = run.block, .npages = run.npages,
-            .page = run.page, .sector = run.sector,
-        };
+        const PagecacheWireOffer place = pagecache_wire_map_place(&run);
 
         g_assert_null(err);
         g_assert_cmpint(pos, <=, len);

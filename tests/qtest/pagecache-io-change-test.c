@@ -31,11 +31,19 @@ static PctBlk *start_tracked(PcTest *t, const char *disks)
 static void go(PcTest *t, PctBlk *blk, const char *disks, int64_t pages)
 {
     pct_blk_free(blk);
-    pct_start_dst(t, disks);
-    pct_on(t);
-    pct_incoming(t);
+    pct_ready_dst(t, disks);
     pct_migrate_hinted(t, pages);
     pct_free(t);
+}
+
+/* NULL: the test is skipped */
+static PcTest *new_with_qemu_img(void)
+{
+    if (!have_qemu_img()) {
+        g_test_skip("there is no qemu-img");
+        return NULL;
+    }
+    return pct_new();
 }
 
 /* --- images --- */
@@ -47,11 +55,10 @@ static void test_qcow2(void)
     PctBlk *blk;
     PcTest *t;
 
-    if (!have_qemu_img()) {
-        g_test_skip("there is no qemu-img");
+    t = new_with_qemu_img();
+    if (!t) {
         return;
     }
-    t = pct_new();
     disks = pct_qcow2_args(t);
     blk = start_tracked(t, disks);
     pct_blk_read_cache(blk, 0, CACHE_PAGES);
@@ -63,8 +70,8 @@ static void test_offset(void)
 {
     PcTest *t = pct_new();
     g_autofree char *disks = g_strdup_printf(
-        "-blockdev raw,node-name=disk0,offset=1048576,size=12582912,file.driver=file,"
-        "file.filename=%s " BLK, t->disk);
+        "-blockdev raw,node-name=disk0,offset=1048576,size=12582912,"
+        "file.driver=file,file.filename=%s " BLK, t->disk);
     PctBlk *blk = start_tracked(t, disks);
 
     pct_blk_read(blk, CACHE_START, 0, 64 * PAGE);
@@ -99,11 +106,10 @@ static void test_snapshot(void)
     PctBlk *blk;
     PcTest *t;
 
-    if (!have_qemu_img()) {
-        g_test_skip("there is no qemu-img");
+    t = new_with_qemu_img();
+    if (!t) {
         return;
     }
-    t = pct_new();
     disk = pct_disk_args(t);
     overlay = make_overlay(t);
     blk = start_tracked(t, disk);
@@ -163,11 +169,10 @@ static void test_commit(void)
     PctBlk *blk;
     PcTest *t;
 
-    if (!have_qemu_img()) {
-        g_test_skip("there is no qemu-img");
+    t = new_with_qemu_img();
+    if (!t) {
         return;
     }
-    t = pct_new();
     overlay = make_overlay(t);
     disks = overlay_args(t, overlay);
     blk = start_tracked(t, disks);
@@ -186,11 +191,10 @@ static void test_stream(void)
     PctBlk *blk;
     PcTest *t;
 
-    if (!have_qemu_img()) {
-        g_test_skip("there is no qemu-img");
+    t = new_with_qemu_img();
+    if (!t) {
         return;
     }
-    t = pct_new();
     overlay = make_overlay(t);
     disks = overlay_args(t, overlay);
     alone = g_strdup_printf("-blockdev qcow2,node-name=disk0,file.driver=file,"
@@ -221,9 +225,7 @@ static void test_shrunk(void)
         " 'arguments': { 'node-name': 'disk0', 'size': %u } }",
         (unsigned)(DISK_SIZE - 32 * PAGE));
     pct_blk_free(blk);
-    pct_start_dst(t, dst);
-    pct_on(t);
-    pct_incoming(t);
+    pct_ready_dst(t, dst);
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "proven-pages", 64);
     pct_finish(t);
@@ -258,9 +260,7 @@ static void test_zeroes(void)
     pct_blk_read(blk, CACHE_START, 2048, 64 * PAGE);
     pct_blk_write_zeroes(blk, 2048 + 8 * 8, 4 * 8);
     pct_blk_free(blk);
-    pct_start_dst(t, NULL);
-    pct_on(t);
-    pct_incoming(t);
+    pct_ready_dst(t, NULL);
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "proven-pages", 60);
     pct_wait_figure(t->src, "mismatched-pages", 4);
@@ -296,11 +296,10 @@ static void test_loadvm(void)
     PctBlk *blk;
     PcTest *t;
 
-    if (!have_qemu_img()) {
-        g_test_skip("there is no qemu-img");
+    t = new_with_qemu_img();
+    if (!t) {
         return;
     }
-    t = pct_new();
     disks = pct_qcow2_args(t);
     blk = start_tracked(t, disks);
     saved = qtest_hmp(t->src, "savevm here");
@@ -343,9 +342,7 @@ static void test_dimm(void)
     pct_blk_read_cache(blk, 0, CACHE_PAGES);
     g_assert_cmpint(pct_blk_readv(blk, 0, &piece, 1), ==, 0);
     pct_blk_free(blk);
-    pct_start_dst(t, dst);
-    pct_on(t);
-    pct_incoming(t);
+    pct_ready_dst(t, dst);
     pct_migrate_hinted(t, CACHE_PAGES + MORE_PAGES);
     qtest_bufread(t->src, MORE_START, here, MORE_SIZE);
     qtest_bufread(t->dst, MORE_START, there, MORE_SIZE);
@@ -377,9 +374,7 @@ static void test_unplugged(void)
     qtest_qmp_assert_success(t->src, "{ 'execute': 'device_add', 'arguments':"
                              " { 'driver': 'virtio-blk-pci', 'id': 'blk0',"
                              " 'drive': 'disk1', 'addr': '0x5' } }");
-    pct_start_dst(t, NULL);
-    pct_on(t);
-    pct_incoming(t);
+    pct_ready_dst(t, NULL);
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "map-time", 0);
     pct_finish(t);
@@ -436,9 +431,7 @@ static void test_many_disks(void)
         g_usleep(10000);
     }
     pct_blk_read_cache(blk, 16, 16);
-    pct_start_dst(t, NULL);
-    pct_on(t);
-    pct_incoming(t);
+    pct_ready_dst(t, NULL);
     pct_migrate_hinted(t, 16);
     pct_blk_free(blk);
     pct_free(t);

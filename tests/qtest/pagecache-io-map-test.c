@@ -362,9 +362,7 @@ static void go_on(PcTest *t, int64_t pages)
     g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
 
     pct_hop(t);
-    pct_start_dst(t, args);
-    pct_on(t);
-    pct_incoming(t);
+    pct_ready_dst(t, args);
     pct_migrate_hinted(t, pages);
     pct_free(t);
 }

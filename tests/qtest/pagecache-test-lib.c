@@ -240,12 +240,17 @@ void pct_incoming(PcTest *t)
     migrate_incoming_qmp(t->dst, t->uri, NULL, "{ 'exit-on-error': false }");
 }
 
+void pct_ready_dst(PcTest *t, const char *args)
+{
+    pct_start_dst(t, args);
+    pct_on(t);
+    pct_incoming(t);
+}
+
 void pct_start_pair(PcTest *t, const char *src, const char *dst)
 {
     pct_start_src(t, src);
-    pct_start_dst(t, dst);
-    pct_on(t);
-    pct_incoming(t);
+    pct_ready_dst(t, dst);
 }
 
 PcTest *pct_new_pair(void)

@@ -94,7 +94,9 @@ void pct_start_dst(PcTest *t, const char *args);
 QTestState *pct_start(PcTest *t, const char *args);
 /* The capability on both sides */
 void pct_on(PcTest *t);
-/* All of that, and the destination listens. */
+/* A destination, the capability on both sides, and it listens. */
+void pct_ready_dst(PcTest *t, const char *args);
+/* The same with a source */
 void pct_start_pair(PcTest *t, const char *src, const char *dst);
 /* The destination listens at t->uri. */
 void pct_incoming(PcTest *t);

@@ -99,10 +99,7 @@ static void read_frame(Sent *s, const GByteArray *frame)
     while (pagecache_wire_map_next(frame->data + PAGECACHE_WIRE_FRAME_HEADER,
                                    frame->len - PAGECACHE_WIRE_FRAME_HEADER,
                                    &pos, &run, &err)) {
-        const PagecacheWireOffer place = {
-            .disk = run.disk, .block = run.block, .npages = run.npages,
-            .page = run.page, .sector = run.sector,
-        };
+        const PagecacheWireOffer place = pagecache_wire_map_place(&run);
 
         g_assert_true(pagecache_wire_check_place(s->start, "run", &place,
                                                  &err));
