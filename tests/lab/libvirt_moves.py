@@ -105,14 +105,19 @@ def hot_plug(tap):
             operate.move(tap, guest, src, 'with it')
 
 
+def words_of_page(part):
+    """The first command line of the page with that in it."""
+    line = ET.fromstring(next(
+        block for block in blocks('xml')
+        if block.startswith('<qemu:commandline') and part in block))
+    return [arg.get('value') for arg in line]
+
+
 def machine_pc(tap):
     """The other machine type, as the page has it."""
     def change(domain):
         domain.root.find('os/type').set('machine', 'pc')
-        line = ET.fromstring(next(
-            block for block in blocks('xml')
-            if block.startswith('<qemu:commandline')))
-        domain.words = [arg.get('value') for arg in line]
+        domain.words = words_of_page('pci.0')
 
     with operate.pair('libvirt-pc', change) as (guest, (src, dst)):
         operate.move(tap, guest, dst, 'there')
@@ -125,11 +130,7 @@ def machine_pc(tap):
 def no_driver(tap):
     """QEMU tracks the guest's I/O, as the page has it."""
     def change(domain):
-        line = ET.fromstring(next(
-            block for block in blocks('xml')
-            if block.startswith('<qemu:commandline')
-            and 'pagecache-io-map' in block))
-        domain.words = [arg.get('value') for arg in line]
+        domain.words = words_of_page('pagecache-io-map')
 
     with operate.pair('libvirt-no-driver', change) as (guest, (src, dst)):
         tap.check('virtio_pagecache' not in guest.sh('cat /proc/modules'),
