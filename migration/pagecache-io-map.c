@@ -416,11 +416,10 @@ bool pagecache_io_map_next_chunk(RAMBlock *rb, uint64_t *chunk)
     return *chunk < count_chunks(map);
 }
 
-static void sweep_chunk(PagecacheIoMap *map, uint64_t chunk, uint64_t disks)
+/* Entries of these pages, of one chunk */
+static void sweep_pages(PagecacheIoMap *map, uint64_t page, uint64_t end,
+                        uint64_t disks)
 {
-    uint64_t page = chunk * PAGECACHE_IO_CHUNK;
-    uint64_t end = MIN(page + PAGECACHE_IO_CHUNK, map->pages);
-
     for (; page < end; page++) {
         uint64_t entry = qatomic_read_u64(&map->entries[page]);
 
@@ -431,18 +430,36 @@ static void sweep_chunk(PagecacheIoMap *map, uint64_t chunk, uint64_t disks)
     }
 }
 
+static void sweep(RAMBlock *rb, uint64_t first, uint64_t end, uint64_t disks)
+{
+    PagecacheIoMap *map = map_of(rb);
+    uint64_t chunk = first / PAGECACHE_IO_CHUNK;
+
+    for (; map && pagecache_io_map_next_chunk(rb, &chunk); chunk++) {
+        uint64_t page = chunk * PAGECACHE_IO_CHUNK;
+
+        if (page >= end) {
+            return;
+        }
+        sweep_pages(map, MAX(page, first),
+                    MIN(MIN(page + PAGECACHE_IO_CHUNK, end), map->pages),
+                    disks);
+    }
+}
+
 void pagecache_io_map_sweep(uint64_t disks)
 {
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(rb) {
-        PagecacheIoMap *map = map_of(rb);
-        uint64_t chunk;
-
-        for (chunk = 0; map && pagecache_io_map_next_chunk(rb, &chunk);
-             chunk++) {
-            sweep_chunk(map, chunk, disks);
-        }
+        sweep(rb, 0, UINT64_MAX, disks);
     }
+}
+
+void pagecache_io_map_discarded(RAMBlock *rb, uint64_t start, uint64_t bytes)
+{
+    RCU_READ_LOCK_GUARD();
+    sweep(rb, start >> PAGE_BITS, DIV_ROUND_UP(start + bytes, PAGE_BYTES),
+          UINT64_MAX);
 }

@@ -128,5 +128,12 @@ void pagecache_producer_bad(PagecacheProducer *producer, const char *what);
  */
 struct RAMBlock;
 void pagecache_io_map_free(struct RAMBlock *rb);
+/*
+ * These bytes of @rb are given back to the host: their pages lose their entries,
+ * so that no migration looks at them, which would allocate them again.  Any
+ * thread.
+ */
+void pagecache_io_map_discarded(struct RAMBlock *rb, uint64_t start,
+                                uint64_t bytes);
 
 #endif

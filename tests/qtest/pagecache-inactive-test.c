@@ -11,7 +11,7 @@
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
 #include "qobject/qdict.h"
-#include "pagecache-test-lib.h"
+#include "pagecache-test-cpr.h"
 
 #define NO_SOCKET "the target of the migration is no socket"
 
@@ -138,55 +138,16 @@ static void test_colo(void)
     pct_free(t);
 }
 
-/* Both channels of cpr-transfer; false: nobody listens at @cpr yet. */
-static bool migrate_cpr(QTestState *who, const char *cpr, const char *path)
-{
-    QDict *rsp = qtest_qmp(who, "{ 'execute': 'migrate', 'arguments': {"
-                           "  'channels': [ { 'channel-type': 'cpr',"
-                           "    'addr': { 'transport': 'socket',"
-                           "              'type': 'unix', 'path': %s } },"
-                           "  { 'channel-type': 'main',"
-                           "    'addr': { 'transport': 'socket',"
-                           "              'type': 'unix', 'path': %s } }"
-                           "  ] } }", cpr, path);
-    bool ok = qdict_haskey(rsp, "return");
-
-    qobject_unref(rsp);
-    return ok;
-}
-
 /* RAM is handed over as it is; not a page of it goes anywhere. */
 static void test_cpr_transfer(void)
 {
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *cpr = pct_path(t, "cpr");
-    g_autofree char *path = pct_path(t, "migrate");
-    g_autofree char *args = g_strdup_printf(
-        "%s -object memory-backend-memfd,id=ram,size=%u "
-        "-machine memory-backend=ram,aux-ram-share=on", disk,
-        (unsigned)RAM_SIZE);
-    g_autofree char *dst_args = g_strdup_printf(
-        "-machine q35 -m %u -nodefaults %s -S -incoming defer "
-        "-incoming cpr,addr.transport=socket,addr.type=unix,addr.path=%s",
-        (unsigned)(RAM_SIZE / MiB), args, cpr);
-    gint64 end = g_get_monotonic_time() + 120 * G_USEC_PER_SEC;
+    g_autofree char *args = g_strdup_printf("%s " PCT_CPR_ARGS, disk);
 
     pct_start_src(t, args);
-    migrate_set_capability(t->src, "skip-pagecache", true);
-    migrate_set_parameter_str(t->src, "mode", "cpr-transfer");
     pct_hint_cache(t);
-    /* it comes to life when the source has begun */
-    t->dst = qtest_init_with_env_and_capabilities(NULL, dst_args, NULL, false);
-    while (!migrate_cpr(t->src, cpr, path)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(10 * 1000);
-    }
-    qtest_connect(t->dst);
-    qtest_qmp_handshake(t->dst, NULL);
-    migrate_set_capability(t->dst, "skip-pagecache", true);
-    pct_incoming(t);
-    pct_wait_complete(t);
+    pct_cpr_transfer(t, args);
     pct_check_memory(t, t->src);
     pct_check_memory(t, t->dst);
     pct_assert_inactive(t->src, "the migration mode is one of cpr");

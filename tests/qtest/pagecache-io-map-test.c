@@ -197,6 +197,34 @@ static void test_overwritten(void)
     pct_free(t);
 }
 
+/* For the device, as a node in the middle of a request gets no new user. */
+static void qemu_io(PcTest *t, const char *command)
+{
+    g_free(qtest_hmp(t->src, "qemu-io -d /machine/peripheral/blk0/virtio-backend"
+                     " \"%s\"", command));
+}
+
+/* The guest changes pages while they are being written. */
+static void test_racing(void)
+{
+    PcTest *t = pct_new();
+    g_autofree char *args = g_strdup_printf(
+        OBJECT "-blockdev blkdebug,node-name=disk0,image.driver=file,"
+        "image.filename=%s "
+        "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5", t->disk);
+    PctBlk *blk;
+
+    pct_start_pair(t, args, NULL);
+    blk = pct_blk_new(t, DISK_SLOT);
+    qemu_io(t, "break pwritev held");
+    pct_blk_write_begin(blk, LATE, 2048, 16 * PAGE);
+    qemu_io(t, "wait_break held");
+    pct_scribble(t, LATE + 3 * PAGE, 2);
+    qemu_io(t, "resume held");
+    pct_blk_write_end(blk);
+    finish(t, blk, 14);
+}
+
 /* The disk is another one at the destination. */
 static void test_given_up(void)
 {
@@ -445,6 +473,7 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/io-map/pieces", test_pieces);
     qtest_add_func("/pagecache/io-map/twice", test_twice);
     qtest_add_func("/pagecache/io-map/overwritten", test_overwritten);
+    qtest_add_func("/pagecache/io-map/racing", test_racing);
     qtest_add_func("/pagecache/io-map/given-up", test_given_up);
     qtest_add_func("/pagecache/io-map/switched", test_switched);
     qtest_add_func("/pagecache/io-map/hotplugged", test_hotplugged);

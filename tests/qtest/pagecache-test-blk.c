@@ -7,6 +7,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "hw/pci/pci_regs.h"
 #include "libqos/libqos-malloc.h"
 #include "libqos/pci-pc.h"
 #include "libqos/virtio-pci.h"
@@ -24,7 +25,10 @@ struct PctBlk {
     QVirtioPCIDevice *pci;
     QVirtQueue *vq;
     uint64_t header;            /* address of a request's header and status */
+    uint32_t head;              /* the request's first descriptor */
 };
+
+#define STATUS(blk)     ((blk)->header + sizeof(struct virtio_blk_outhdr))
 
 PctBlk *pct_blk_new(PcTest *t, unsigned slot)
 {
@@ -55,6 +59,8 @@ PctBlk *pct_blk_new(PcTest *t, unsigned slot)
 
 void pct_blk_free(PctBlk *blk)
 {
+    /* another driver gives its device the same addresses */
+    qpci_config_writew(blk->pci->pdev, PCI_COMMAND, 0);
     qvirtqueue_cleanup(blk->pci->vdev.bus, blk->vq, &blk->alloc);
     g_free(blk->pci->pdev);
     g_free(blk->pci);
@@ -63,33 +69,42 @@ void pct_blk_free(PctBlk *blk)
     g_free(blk);
 }
 
-static uint8_t request(PctBlk *blk, uint32_t type, uint64_t sector,
-                       const PctPiece *pieces, unsigned n)
+static void submit(PctBlk *blk, uint32_t type, uint64_t sector,
+                   const PctPiece *pieces, unsigned n)
 {
     struct virtio_blk_outhdr header = {
         .type = cpu_to_le32(type), .sector = cpu_to_le64(sector),
     };
-    uint64_t status = blk->header + sizeof(header);
-    uint32_t head;
     unsigned i;
 
     qtest_memwrite(blk->qts, blk->header, &header, sizeof(header));
-    qtest_writeb(blk->qts, status, 0xff);
-    head = qvirtqueue_add(blk->qts, blk->vq, blk->header, sizeof(header),
-                          false, true);
+    qtest_writeb(blk->qts, STATUS(blk), 0xff);
+    blk->head = qvirtqueue_add(blk->qts, blk->vq, blk->header, sizeof(header),
+                               false, true);
     for (i = 0; i < n; i++) {
         qvirtqueue_add(blk->qts, blk->vq, pieces[i].addr, pieces[i].len,
                        type == VIRTIO_BLK_T_IN, true);
     }
-    qvirtqueue_add(blk->qts, blk->vq, status, 1, true, false);
-    qvirtqueue_kick(blk->qts, &blk->pci->vdev, blk->vq, head);
-    qvirtio_wait_used_elem(blk->qts, &blk->pci->vdev, blk->vq, head, NULL,
+    qvirtqueue_add(blk->qts, blk->vq, STATUS(blk), 1, true, false);
+    qvirtqueue_kick(blk->qts, &blk->pci->vdev, blk->vq, blk->head);
+}
+
+static uint8_t complete(PctBlk *blk)
+{
+    qvirtio_wait_used_elem(blk->qts, &blk->pci->vdev, blk->vq, blk->head, NULL,
                            TIMEOUT_US);
     /* the ring wraps: descriptors are used one after the other */
     blk->vq->free_head = 0;
     blk->vq->num_free = blk->vq->size;
     pct_learn(blk->t, PCT_BLK_START, PCT_BLK_SIZE);
-    return blk->t->ram[status];
+    return blk->t->ram[STATUS(blk)];
+}
+
+static uint8_t request(PctBlk *blk, uint32_t type, uint64_t sector,
+                       const PctPiece *pieces, unsigned n)
+{
+    submit(blk, type, sector, pieces, n);
+    return complete(blk);
 }
 
 uint8_t pct_blk_readv(PctBlk *blk, uint64_t sector, const PctPiece *pieces,
@@ -124,6 +139,19 @@ void pct_blk_write(PctBlk *blk, uint64_t addr, uint64_t sector, uint32_t len)
     const PctPiece piece = { .addr = addr, .len = len };
 
     g_assert_cmpint(pct_blk_writev(blk, sector, &piece, 1), ==, 0);
+}
+
+void pct_blk_write_begin(PctBlk *blk, uint64_t addr, uint64_t sector,
+                         uint32_t len)
+{
+    const PctPiece piece = { .addr = addr, .len = len };
+
+    submit(blk, VIRTIO_BLK_T_OUT, sector, &piece, 1);
+}
+
+void pct_blk_write_end(PctBlk *blk)
+{
+    g_assert_cmpint(complete(blk), ==, 0);
 }
 
 void pct_blk_flush(PctBlk *blk)

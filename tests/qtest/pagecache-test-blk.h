@@ -41,6 +41,10 @@ uint8_t pct_blk_writev(PctBlk *blk, uint64_t sector, const PctPiece *pieces,
 /* One piece, and no error */
 void pct_blk_read(PctBlk *blk, uint64_t addr, uint64_t sector, uint32_t len);
 void pct_blk_write(PctBlk *blk, uint64_t addr, uint64_t sector, uint32_t len);
+/* A write that goes on while the test does something else */
+void pct_blk_write_begin(PctBlk *blk, uint64_t addr, uint64_t sector,
+                         uint32_t len);
+void pct_blk_write_end(PctBlk *blk);
 void pct_blk_flush(PctBlk *blk);
 /* The disk has zeros there. */
 void pct_blk_write_zeroes(PctBlk *blk, uint64_t sector, uint32_t sectors);

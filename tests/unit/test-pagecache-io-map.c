@@ -260,6 +260,27 @@ static void test_sweep(void)
     has_not(&low, 0);
 }
 
+/* Given back to the host: in part of a chunk, across chunks, and what has none */
+static void test_discarded(void)
+{
+    note(&low, 0, PAGECACHE_IO_CHUNK + 8, 0);
+    note(&high, 3, 1, 8);
+    pagecache_io_map_discarded(&low, 4 * PAGE, PAGE);
+    pagecache_io_map_discarded(&low, 500 * PAGE, 16 * PAGE);
+    has(&low, 3, 3 * SECTORS);
+    has_not(&low, 4);
+    has(&low, 5, 5 * SECTORS);
+    has(&low, 499, 499 * SECTORS);
+    has_not(&low, 500);
+    has_not(&low, 515);
+    has(&low, 516, 516 * SECTORS);
+    has(&high, 3, 8);
+    pagecache_io_map_discarded(&high, 0, PAGES * PAGE);
+    has_not(&high, 3);
+    pagecache_io_map_drop();
+    pagecache_io_map_discarded(&low, 0, PAGES * PAGE);
+}
+
 /* Memory: nothing before the first entry, then 4096 bytes for 2 MiB. */
 static void test_memory(void)
 {
@@ -415,6 +436,7 @@ int main(int argc, char **argv)
         { "changed", test_changed },
         { "put", test_put },
         { "sweep", test_sweep },
+        { "discarded", test_discarded },
         { "memory", test_memory },
         { "walk", test_walk },
         { "walk/stopped", test_walk_stopped },
