@@ -14,6 +14,7 @@ import collections
 import glob
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -170,11 +171,17 @@ def run_command(command, log, timeout, times):
     return counts
 
 
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run_suite(suite):
     counts = Counts()
     times = []
     path = os.path.join(LOGS, suite.name + '.log')
     start = time.monotonic()
+    cpu = cpu_seconds()
     with open(path, 'w', encoding='utf-8') as log:
         for pattern in suite.commands:
             commands = sorted(glob.glob(os.path.join(TOP, pattern)))
@@ -188,7 +195,7 @@ def run_suite(suite):
               encoding='utf-8') as out:
         for seconds, what in sorted(times, reverse=True):
             out.write(f'{seconds:7.1f}  {what}\n')
-    return counts, time.monotonic() - start
+    return counts, time.monotonic() - start, cpu_seconds() - cpu
 
 
 def main():
@@ -219,9 +226,10 @@ def main():
     summary = []
     for suite in wanted:
         say(f'== {suite.name}')
-        counts, seconds = run_suite(suite)
+        counts, seconds, cpu = run_suite(suite)
         total.add(counts)
-        summary.append(f'{suite.name:10} {counts} in {seconds:.0f} s')
+        summary.append(f'{suite.name:10} {counts} in {seconds:.0f} s '
+                       f'({cpu:.0f} s of CPU)')
         say(summary[-1])
     say('')
     for line in summary:
