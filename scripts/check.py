@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The runner behind make check: runs suites that speak TAP, one after the
-# other, and sums up.
+# The runner behind make check: runs suites that speak TAP, and sums up.
+#
+# Suites that compile and compute share the processors, one for each of them;
+# those with QEMUs in them, whose tests wait for each other, run alone.
 #
 # A suite is one or more commands, each of which prints TAP version 12 or 13
 # on its standard output.  A suite fails when a test in it fails, when it
@@ -11,40 +13,43 @@
 
 import argparse
 import collections
+import concurrent.futures
 import glob
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 LOGS = os.path.join(TOP, 'build', 'check')
 
 # full: only with --full.  timeout: seconds for each command.  commands may
-# be shell globs of programs, relative to TOP; each match is run.
-Suite = collections.namedtuple('Suite', 'name full timeout commands')
+# be shell globs of programs, relative to TOP; each match is run.  shares: runs
+# beside others.
+Suite = collections.namedtuple('Suite', 'name full timeout commands shares',
+                               defaults=[False])
 
 SUITES = (
-    Suite('style', False, 600, ['scripts/check-style']),
-    Suite('docs', False, 60, ['tests/docs/test_*.py']),
-    Suite('model', False, 1800, ['tests/model/test_model.py']),
-    Suite('unit', False, 900, ['scripts/check-unit']),
-    Suite('house', False, 900, ['scripts/check-house']),
-    Suite('guest', False, 900, ['guest/linux/check*']),
-    Suite('qtest', False, 2700, ['scripts/check-qtest']),
-    Suite('lab', False, 900, ['tests/lab/test_*.py']),
-    Suite('torture', False, 1800, ['tests/lab/check_torture.py']),
-    Suite('kvm', True, 3600, ['scripts/check-kvm']),
-    Suite('model-full', True, 1800, ['tests/model/full_*.py']),
-    Suite('stream', True, 3600, ['scripts/check-stream']),
-    Suite('io-map', True, 1800, ['scripts/check-io-map']),
-    Suite('qemu', True, 10800, ['scripts/check-qemu']),
-    Suite('libvirt', True, 3600, ['scripts/check-libvirt']),
-    Suite('sanitize', True, 10800, ['scripts/check-sanitize']),
-    Suite('lab-full', True, 3600, ['tests/lab/full_*.py']),
+    Suite('style', False, 600, ('scripts/check-style',), shares=True),
+    Suite('docs', False, 60, ('tests/docs/test_*.py',), shares=True),
+    Suite('model', False, 1800, ('tests/model/test_model.py',), shares=True),
+    Suite('unit', False, 900, ('scripts/check-unit',), shares=True),
+    Suite('house', False, 900, ('scripts/check-house',), shares=True),
+    Suite('guest', False, 900, ('guest/linux/check*',), shares=True),
+    Suite('qtest', False, 2700, ('scripts/check-qtest',)),
+    Suite('lab', False, 900, ('tests/lab/test_*.py',)),
+    Suite('torture', False, 1800, ('tests/lab/check_torture.py',)),
+    Suite('kvm', True, 3600, ('scripts/check-kvm',)),
+    Suite('model-full', True, 1800, ('tests/model/full_*.py',)),
+    Suite('stream', True, 3600, ('scripts/check-stream',)),
+    Suite('io-map', True, 1800, ('scripts/check-io-map',)),
+    Suite('qemu', True, 10800, ('scripts/check-qemu',)),
+    Suite('libvirt', True, 3600, ('scripts/check-libvirt',)),
+    Suite('sanitize', True, 10800, ('scripts/check-sanitize',)),
+    Suite('lab-full', True, 3600, ('tests/lab/full_*.py',)),
 )
 
 RESULT = re.compile(r'(not )?ok\b *(\d+)? *(?:- )?([^#]*?) *'
@@ -75,113 +80,142 @@ def last_line(path):
     return lines[-1]
 
 
-def stop(process):
-    """Ends a command and what it started in its own process group."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(timeout=30)
-            return
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+class Command:
+    """A process of a suite, in a process group of its own."""
+    running = set()
+    lock = threading.Lock()
+    interrupted = False
+
+    def __init__(self, argv, log):
+        self.process = subprocess.Popen(
+            argv, cwd=TOP, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=log, start_new_session=True, text=True, errors='replace')
+        self.expired = False
+        with self.lock:
+            self.running.add(self)
+
+    def stop(self):
+        """Ends it and what it started in its own process group."""
+        for number in (signal.SIGINT, signal.SIGKILL):
+            for _ in range(300):
+                try:
+                    os.killpg(self.process.pid, number)
+                except ProcessLookupError:
+                    return
+                number = 0
+                time.sleep(0.1)
+
+    def expire(self):
+        self.expired = True
+        self.stop()
+
+    def wait(self):
+        """Its exit status, and its CPU time: seconds, descendants included."""
+        _pid, status, used = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        with self.lock:
+            self.running.remove(self)
+        return self.process.returncode, used.ru_utime + used.ru_stime
+
+    @classmethod
+    def stop_all(cls):
+        """No more are started."""
+        with cls.lock:
+            cls.interrupted = True
+            commands = list(cls.running)
+        for command in commands:
+            command.stop()
 
 
-def run_command(command, log, timeout, times):
-    """Runs one command of a suite.  Returns its Counts.
+class Results:
+    """What a command says on its standard output."""
 
-    Adds (seconds, what) to times for each result.
-    """
-    counts = Counts()
-    last = time.monotonic()
-    name = os.path.relpath(command, TOP)
-    planned = None
-    seen = 0
+    def __init__(self, name, log, times):
+        self.name = name
+        self.log = log
+        self.times = times          # gets (seconds, what) for each result
+        self.counts = Counts()
+        self.planned = None
+        self.seen = 0
+        self.last = time.monotonic()
 
-    def fail(what):
-        counts.failed += 1
-        say(f'not ok {name}: {what} (log: {os.path.relpath(log.name, TOP)})')
+    def fail(self, what):
+        self.counts.failed += 1
+        say(f'not ok {self.name}: {what} '
+            f'(log: {os.path.relpath(self.log.name, TOP)})')
 
+    def skip(self, what, reason):
+        self.counts.skipped += 1
+        say(f'skip {what}: {reason or "no reason given"}')
+
+    def result(self, line, match):
+        self.seen += 1
+        now = time.monotonic()
+        self.times.append((now - self.last, f'{self.name}: {line}'))
+        self.last = now
+        bad, _number, title, directive, reason = match.groups()
+        if directive and directive.upper() == 'SKIP':
+            self.skip(title or self.name, reason)
+        elif bad:
+            self.fail(title or f'test {self.seen}')
+        else:
+            self.counts.passed += 1
+
+    def take(self, line):
+        plan = re.match(r'1\.\.(\d+) *(?:# *skip\w*[: ]*(.*))?$', line, re.I)
+        match = RESULT.match(line)
+        if plan:
+            self.planned = int(plan[1])
+            if self.planned == 0:
+                self.skip(self.name, plan[2])
+        elif line.startswith('Bail out!'):
+            self.fail(line)
+        elif match:
+            self.result(line, match)
+
+    def end(self, status):
+        if status == 77 and not self.seen and self.planned is None:
+            self.skip(self.name, 'exit status 77, no reason given')
+        elif status != 0 and not self.counts.failed:
+            self.fail(f'exit status {status}: {last_line(self.log.name)}')
+        elif self.planned is not None and self.planned != self.seen:
+            self.fail(f'{self.planned} tests planned, {self.seen} seen')
+        elif not self.seen and self.planned is None:
+            self.fail('ran no test')
+
+
+def run_command(path, log, timeout, times):
+    """Runs one command of a suite.  Returns its Counts and its CPU time."""
+    name = os.path.relpath(path, TOP)
+    results = Results(name, log, times)
     log.write(f'--- {name}\n')
     log.flush()
-    argv = [command]
-    if command.endswith('.py'):
-        argv.insert(0, sys.executable)
-    process = subprocess.Popen(argv, cwd=TOP, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=log,
-                               start_new_session=True, text=True,
-                               errors='replace')
-
-    def expire(_signum, _frame):
-        raise TimeoutError
-
-    signal.signal(signal.SIGALRM, expire)
-    signal.alarm(timeout)
-    try:
-        for line in process.stdout:
-            log.write(line)
-            log.flush()
-            line = line.rstrip('\n')
-            plan = re.match(r'1\.\.(\d+) *(?:# *skip\w*[: ]*(.*))?$', line,
-                            re.I)
-            if plan:
-                planned = int(plan[1])
-                if planned == 0:
-                    counts.skipped += 1
-                    say(f'skip {name}: {plan[2] or "no reason given"}')
-                continue
-            if line.startswith('Bail out!'):
-                fail(line)
-                continue
-            match = RESULT.match(line)
-            if not match:
-                continue
-            seen += 1
-            now = time.monotonic()
-            times.append((now - last, f'{name}: {line}'))
-            last = now
-            bad, _number, title, directive, reason = match.groups()
-            if directive and directive.upper() == 'SKIP':
-                counts.skipped += 1
-                say(f'skip {title or name}: {reason or "no reason given"}')
-            elif bad:
-                fail(title or f'test {seen}')
-            else:
-                counts.passed += 1
-        status = process.wait()
-    except TimeoutError:
-        stop(process)
-        fail(f'no end after {timeout} s')
-        return counts
-    except BaseException:
-        stop(process)
-        raise
-    finally:
-        signal.alarm(0)
-    if status == 77 and not seen and planned is None:
-        counts.skipped += 1
-        say(f'skip {name}: exit status 77, no reason given')
-    elif status != 0 and not counts.failed:
-        fail(f'exit status {status}: {last_line(log.name)}')
-    elif planned is not None and planned != seen:
-        fail(f'{planned} tests planned, {seen} seen')
-    elif not seen and planned is None:
-        fail('ran no test')
-    return counts
-
-
-def cpu_seconds():
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    argv = [sys.executable, path] if path.endswith('.py') else [path]
+    command = Command(argv, log)
+    timer = threading.Timer(timeout, command.expire)
+    timer.daemon = True
+    timer.start()
+    for line in command.process.stdout:
+        log.write(line)
+        log.flush()
+        results.take(line.rstrip('\n'))
+    status, cpu = command.wait()
+    timer.cancel()
+    if command.expired:
+        results.fail(f'no end after {timeout} s')
+    else:
+        results.end(status)
+    return results.counts, cpu
 
 
 def run_suite(suite):
+    """Returns its Counts, and a line about it."""
+    say(f'== {suite.name}')
     counts = Counts()
     times = []
     path = os.path.join(LOGS, suite.name + '.log')
     start = time.monotonic()
-    cpu = cpu_seconds()
+    cpu = 0
     with open(path, 'w', encoding='utf-8') as log:
         for pattern in suite.commands:
             commands = sorted(glob.glob(os.path.join(TOP, pattern)))
@@ -189,13 +223,39 @@ def run_suite(suite):
                 counts.failed += 1
                 say(f'not ok {suite.name}: there is no {pattern}')
             for command in commands:
-                counts.add(run_command(command, log, suite.timeout,
-                                       times))
+                if Command.interrupted:
+                    break
+                of_it, used = run_command(command, log, suite.timeout, times)
+                counts.add(of_it)
+                cpu += used
     with open(os.path.join(LOGS, suite.name + '.times'), 'w',
               encoding='utf-8') as out:
         for seconds, what in sorted(times, reverse=True):
             out.write(f'{seconds:7.1f}  {what}\n')
-    return counts, time.monotonic() - start, cpu_seconds() - cpu
+    line = (f'{suite.name:10} {counts} in {time.monotonic() - start:.0f} s '
+            f'({cpu:.0f} s of CPU)')
+    say(line)
+    return counts, line
+
+
+def run_suites(suites):
+    """Those that share first.  Returns what run_suite() does, in order."""
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    results = {}
+    try:
+        for suite in suites:
+            if suite.shares:
+                results[suite] = pool.submit(run_suite, suite)
+        concurrent.futures.wait(results.values())
+        for suite in suites:
+            if not suite.shares:
+                results[suite] = pool.submit(run_suite, suite)
+                concurrent.futures.wait([results[suite]])
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        Command.stop_all()
+        raise
+    return [results[suite].result() for suite in suites]
 
 
 def main():
@@ -224,13 +284,9 @@ def main():
     os.makedirs(LOGS, exist_ok=True)
     total = Counts()
     summary = []
-    for suite in wanted:
-        say(f'== {suite.name}')
-        counts, seconds, cpu = run_suite(suite)
+    for counts, line in run_suites(wanted):
         total.add(counts)
-        summary.append(f'{suite.name:10} {counts} in {seconds:.0f} s '
-                       f'({cpu:.0f} s of CPU)')
-        say(summary[-1])
+        summary.append(line)
     say('')
     for line in summary:
         say(line)
