@@ -7,6 +7,7 @@ The domain is the one of docs/system/skip-pagecache-libvirt.rst, so that it
 is this text that is tested; what differs in the lab is put into it here.
 """
 
+import copy
 import os
 import re
 import textwrap
@@ -131,6 +132,22 @@ class Domain:
         auth = _sub(self.root.find('devices/disk/source'), 'auth',
                     username=user)
         _sub(auth, 'secret', type='iscsi', uuid=SECRET)
+
+    def copy(self):
+        return copy.deepcopy(self)
+
+    def set_qemu(self, qemu):
+        self.root.find('devices/emulator').text = qemu
+        return self
+
+    def set_io_map(self, state):
+        """The feature that the patched libvirt has; None: without it."""
+        features = self.root.find('features')
+        for old in features.findall('pagecache-io-map'):
+            features.remove(old)
+        if state:
+            _sub(features, 'pagecache-io-map', state=state)
+        return self
 
     # --- what stands in qemu:commandline ---
 

@@ -245,6 +245,14 @@ class LibvirtHost:
             raise VirshError(text.strip())
         return text.strip()
 
+    def refusal(self, *words):
+        """What virsh says of a command that must fail."""
+        try:
+            self.virsh(*words)
+        except VirshError as error:
+            return str(error)
+        return 'it was not refused'
+
     def begin(self, *words):
         """Start a virsh command that takes its time; a Background."""
         return Background([*self.enter, *self._virsh, *words])

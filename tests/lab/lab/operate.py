@@ -3,6 +3,7 @@
 """What an operator does with a guest under libvirt, and what must hold."""
 
 import contextlib
+import re
 
 from . import disk, kernel
 from .domain import NAME, Domain, Guest
@@ -70,6 +71,50 @@ def move(tap, guest, to, name, *options, refilled=True):
               f'{name}: the guest is there, and only there')
     tap.check(guest.state() == 'running', f'{name}: and runs', guest.state())
     return judge(tap, guest, name, refilled)
+
+
+def move_mapped(tap, guest, to, name, *options):
+    """
+    The same for a guest without a driver: QEMU's I/O map makes the hints, and
+    goes along.
+    """
+    source = guest.host
+    tap.check('virtio_pagecache' not in guest.sh('cat /proc/modules'),
+              f'{name}: there is no driver in the guest')
+    job = begin(guest, to, *options)
+    # the source's QEMU does not outlive the migration
+    hinted = {x['name']: x['hinted-pages']
+              for x in guest.statistics()['producers']}
+    source.virsh('migrate-setspeed', NAME, '1000')
+    status, text = job.finish()
+    tap.check(status == 0, f'{name}: the guest is moved', text)
+    guest.at(to)
+    tap.check([x for x in hinted if hinted[x]] == ['io-map'],
+              f'{name}: the hints are those of the I/O map', f'{hinted}')
+    stats = guest.statistics()
+    tap.check(stats['io-map-entries'] >= hinted['io-map'],
+              f'{name}: the map goes along', f'{stats}')
+    return judge(tap, guest, name)
+
+
+def refused(tap, guest, to, name, pattern, *options, domain=None):
+    """
+    Migrating it fails with such a message, and costs nothing.
+
+    domain: the other host is given this one (--xml).
+    """
+    if domain is not None:
+        options += '--xml', guest.lab.write('other.xml', domain.text())
+    said = guest.host.refusal('migrate', '--live', *options, NAME, to.uri)
+    tap.check(re.search(pattern, said),
+              f'{name}: it is refused with the reason', said)
+    tap.comment(said)
+    tap.check(guest.host.running() == [NAME] and to.running() == [],
+              f'{name}: the guest is at the source, and only there')
+    tap.check(guest.state() == 'running', f'{name}: and runs', guest.state())
+    check = guest.check()
+    tap.check(check.good, f'{name}: its {check.files} files are right',
+              check.text)
 
 
 def begin(guest, to, *options):

@@ -12,6 +12,8 @@ LAB_BUILD = os.path.join(BUILD, 'lab')
 GUEST_SOURCES = os.path.join(ROOT, 'tests/lab/guest')
 DRIVER_SOURCES = os.path.join(ROOT, 'guest/linux')
 OUR_QEMU = os.path.join(BUILD, 'qemu/build/qemu-system-x86_64')
+#: one without our patches
+STOCK_QEMU = os.path.join(BUILD, 'qemu-pristine/build/qemu-system-x86_64')
 #: the QEMU to test; LAB_QEMU in the environment names another
 QEMU = os.environ.get('LAB_QEMU') or OUR_QEMU
 

@@ -40,6 +40,18 @@ def hints_of(who):
     return options
 
 
+def _build(*options):
+    done = subprocess.run([os.path.join(paths.ROOT, 'scripts/build-qemu'),
+                           *options], stdout=sys.stderr)
+    if done.returncode != 0:
+        raise LabError('QEMU could not be built; scripts/build-qemu told why')
+
+
+def need_stock_qemu():
+    """Build the unpatched QEMU, paths.STOCK_QEMU."""
+    _build('--pristine', 'qemu-system-x86_64')
+
+
 def need_qemu(qemu=paths.QEMU, faults=True):
     """
     Build our QEMU unless another one is asked for; LabError if it is none.
@@ -48,14 +60,8 @@ def need_qemu(qemu=paths.QEMU, faults=True):
     A second call does nearly nothing.
     """
     if qemu == paths.OUR_QEMU:
-        command = [os.path.join(paths.ROOT, 'scripts/build-qemu')]
-        if faults:
-            command.append('--faults')
-        done = subprocess.run([*command, 'qemu-system-x86_64', 'qemu-img'],
-                              stdout=sys.stderr)
-        if done.returncode != 0:
-            raise LabError('QEMU could not be built; scripts/build-qemu told '
-                           'why')
+        _build(*(['--faults'] if faults else []), 'qemu-system-x86_64',
+               'qemu-img')
     if not os.access(qemu, os.X_OK):
         raise LabError(f'{qemu}: no QEMU there')
     done = subprocess.run([qemu, '-device', 'help'], text=True,
