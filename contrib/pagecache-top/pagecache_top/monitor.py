@@ -159,8 +159,10 @@ class Virsh:
             raise MonitorError('virsh is missing: install libvirt-clients, '
                                'or use --qmp')
         except subprocess.TimeoutExpired:
-            raise MonitorError(f'{self.name}: virsh has not answered within '
-                               f'{self.timeout:g} s')
+            raise MonitorError(
+                f'{self.name}: virsh has not answered within '
+                f'{self.timeout:g} s (on the destination, libvirt does not '
+                'before the migration has ended)')
         except (OSError, ValueError) as error:
             raise MonitorError(f'{self.name}: virsh can\'t be run: {error}')
         if done.returncode != 0:

@@ -22,7 +22,7 @@ CLEAR_BELOW, CLEAR_LINE = '\033[J', '\033[K'
 
 def usable(out):
     """Whether lines can be rewritten there."""
-    return out.isatty() and os.environ.get('TERM', 'dumb') != 'dumb'
+    return out.isatty() and os.environ.get('TERM') not in (None, '', 'dumb')
 
 
 def wants_colour():
