@@ -12,9 +12,11 @@ import json
 import os
 import re
 import stat
+import subprocess
 import tempfile
 
 from lab import top
+from lab.paths import ROOT
 from lab.tap import Tap
 from lab.top import (PAGE, FakeQemu, chart, model, monitor, openmetrics,
                      record, source_info, view)
@@ -396,6 +398,25 @@ def peers(tap):
             one_line(tap, name, top.run('--qmp', path, '--once'), 1, *words)
 
 
+def one_file(tap):
+    made = os.path.join(ROOT, 'build/pagecache-top')
+    done = subprocess.run([os.path.join(ROOT, 'scripts/build-top')],
+                          stderr=subprocess.PIPE, text=True)
+    if tap.check(done.returncode == 0, 'it can be made', done.stderr):
+        with open(os.path.join(ROOT, 'VERSION')) as file:
+            version = file.read().strip()
+        for words, status, text in (
+                (['--version'], 0, f'pagecache-top {version}\n'),
+                (['--help'], 0, 'one client at a time'),
+                (['--qmp', 'x'], 2, 'HOST:PORT'),
+                (['--qmp', '/nowhere/x'], 1, 'No such file')):
+            done = subprocess.run([made, *words], cwd='/', text=True,
+                                  stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+            tap.check(done.returncode == status and text in done.stdout,
+                      ' '.join(words), done)
+
+
 def program(tap):
     with fake({}, {'status': 'active'}, capabilities=None) as (path, qemu):
         done = top.run('--qmp', path, '--once')
@@ -486,7 +507,7 @@ def virsh(tap):
 def main():
     tap = Tap()
     for test in (rates, time_left, changes, features, json_lines, metrics,
-                 lines, bad_input, peers, program, virsh):
+                 lines, bad_input, peers, program, virsh, one_file):
         with tap.part(test.__name__.replace('_', ' ')):
             test(tap)
     tap.done()
