@@ -63,8 +63,8 @@ class _Canvas:
         for value in self.xs:
             self._text(self.x(value), HEIGHT - BOTTOM + 17, f'{value:g}',
                        'middle')
-        self._text(0, HEIGHT - 2, unit, 'start')
-        self._text(WIDTH - RIGHT, HEIGHT - 2, 'seconds', 'end')
+        self._text(0, HEIGHT - 5, unit, 'start')
+        self._text(WIDTH - RIGHT, HEIGHT - 5, 'seconds', 'end')
 
     def x(self, seconds):
         return LEFT + (WIDTH - LEFT - RIGHT) * seconds / self.xs[-1]
