@@ -18,7 +18,7 @@ import tempfile
 from lab import top
 from lab.paths import ROOT
 from lab.tap import Tap
-from lab.top import (PAGE, FakeQemu, chart, model, monitor, openmetrics,
+from lab.top import (PAGE, FakeQemu, chart, files, model, monitor, openmetrics,
                      record, source_info, view)
 
 MIB = 1 << 20
@@ -264,8 +264,8 @@ def metrics(tap):
     bad = text.replace('_total{', '{', 1)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'x.prom')
-        openmetrics.replace(path, text)
-        openmetrics.replace(path, text)
+        files.replace(path, text)
+        files.replace(path, text)
         with open(path) as file:
             tap.check(file.read() == text and os.listdir(folder)
                       == ['x.prom'], 'a file is replaced, nothing else left')
@@ -274,7 +274,7 @@ def metrics(tap):
         tap.check(stat.S_IMODE(os.stat(path).st_mode) == 0o666 & ~mask,
                   'others can read it')
         with contextlib.suppress(OSError):
-            openmetrics.replace(folder, text)
+            files.replace(folder, text)
         tap.check(os.listdir(folder) == ['x.prom'] and not [
             x for x in os.listdir(os.path.dirname(folder))
             if x.startswith('.' + os.path.basename(folder))],

@@ -10,6 +10,7 @@ screen        lines of text on a terminal, in place
 record        that as JSON
 openmetrics   that for Prometheus
 chart, page   the whole migration as one HTML page
+files         replaced as a whole
 cli           the program
 
 Data flows in this order, and each knows the model only.  Python 3.8 and its

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from . import VERSION, monitor, openmetrics, page, record, screen, view
+from . import VERSION, files, monitor, openmetrics, page, record, screen, view
 from .model import Watch
 
 DESCRIPTION = '''\
@@ -107,10 +107,26 @@ def parse(words=None):
     return args
 
 
-class Lines:
+class Output:
+    """What is done with figures; open as long as the with block lasts."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+    def show(self, watch):
+        """There are new ones."""
+
+    def gone(self, error):
+        """QEMU does not answer, and will not be asked again."""
+
+
+class Lines(Output):
     """Without a terminal."""
 
-    def __init__(self, name):
+    def __init__(self):
         self._last = None
 
     def show(self, watch):
@@ -120,22 +136,23 @@ class Lines:
             print(time.strftime('%H:%M:%S'), text, flush=True)
         self._last = text
 
-    def gone(self, error):
-        pass
 
-    def close(self):
-        pass
-
-
-class Picture:
+class Picture(Output):
     """On a terminal."""
 
     def __init__(self, name):
         self._name = name
         self._fastest = 0.0
-        self._screen = screen.Screen(sys.stdout).__enter__()
+        self._screen = screen.Screen(sys.stdout)
         self._painter = view.Painter(screen.wants_colour(),
                                      screen.takes_utf8(sys.stdout))
+
+    def __enter__(self):
+        self._screen.__enter__()
+        return self
+
+    def __exit__(self, *exc):
+        self._screen.__exit__(*exc)
 
     def show(self, watch):
         figures = watch.latest
@@ -147,14 +164,8 @@ class Picture:
         self._screen.show(view.lines(figures, width, height, self._painter,
                                      self._name, self._fastest))
 
-    def gone(self, error):
-        self._screen.keep()
 
-    def close(self):
-        self._screen.__exit__(None, None, None)
-
-
-class Json:
+class Json(Output):
     def __init__(self, name):
         self._name = name
 
@@ -164,11 +175,8 @@ class Json:
     def gone(self, error):
         print(record.gone(self._name, time.time(), error), flush=True)
 
-    def close(self):
-        pass
 
-
-class OpenMetrics:
+class OpenMetrics(Output):
     def __init__(self, name, path):
         self._name = name
         self._path = path
@@ -179,25 +187,22 @@ class OpenMetrics:
     def gone(self, error):
         self._write(None)
 
-    def close(self):
-        pass
-
     def _write(self, figures):
         text = openmetrics.exposition(self._name, figures)
         if self._path:
-            openmetrics.replace(self._path, text)
+            files.replace(self._path, text)
         else:
             print(text, end='', flush=True)
 
 
-def display(args, name):
+def output(args, name):
     if args.json:
         return Json(name)
     if args.openmetrics:
         return OpenMetrics(name, args.output)
     if not args.once and screen.usable(sys.stdout):
         return Picture(name)
-    return Lines(name)
+    return Lines()
 
 
 def connect(args):
@@ -226,22 +231,23 @@ def follow(args, watch, shown):
 
 def run(args, name):
     watch = Watch()
-    shown = display(args, name)
     try:
-        follow(args, watch, shown)
+        with output(args, name) as shown:
+            try:
+                follow(args, watch, shown)
+            except monitor.MonitorError as error:
+                shown.gone(error)
+                raise
         return 0
     except monitor.MonitorError as error:
-        shown.gone(error)
-        shown.close()
         print(f'pagecache-top: error: {view.printable(error)}',
               file=sys.stderr)
         latest = watch.latest
         # the source ends, or is ended, when its guest has gone
         return 0 if latest and latest.status == 'completed' else 1
     finally:
-        shown.close()
         if args.page:
-            openmetrics.replace(args.page, page.render(
+            files.replace(args.page, page.render(
                 name, time.strftime('%Y-%m-%d %H:%M:%S %z'),
                 [page.Run('migration', watch.history)]))
 

@@ -7,9 +7,6 @@ It stays within what older Prometheus parsers take as well (the textfile
 collector has one): gauges and counters only, no timestamps.
 """
 
-import os
-import tempfile
-
 PREFIX = 'qemu_pagecache_'
 #: counts of pages; what is in the pool goes up and down
 COUNTED = ('hinted', 'duplicate', 'offered', 'reported', 'proven',
@@ -126,21 +123,3 @@ def exposition(name, figures):
         _pages(out, figures)
         _disks(out, figures)
     return out.text()
-
-
-def replace(path, text):
-    """Write a file so that nobody ever reads half of it."""
-    folder, name = os.path.split(os.path.abspath(path))
-    # not *.prom, which the collector would read
-    handle, made = tempfile.mkstemp('.tmp', f'.{name}.', folder)
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8',
-                       errors='replace') as file:
-            file.write(text)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.fchmod(file.fileno(), 0o666 & ~mask)
-        os.replace(made, path)
-    except BaseException:
-        os.unlink(made)
-        raise

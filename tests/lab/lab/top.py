@@ -19,7 +19,7 @@ PROGRAM = os.path.join(FOLDER, 'pagecache-top')
 
 sys.path.insert(0, FOLDER)
 
-from pagecache_top import (chart, cli, model, monitor, openmetrics,  # noqa
+from pagecache_top import (chart, files, model, monitor, openmetrics,  # noqa
                            page, record, screen, view)               # noqa
 
 GREETING = {'QMP': {'version': {'qemu': {'major': 10}}, 'capabilities': []}}
