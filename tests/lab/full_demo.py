@@ -44,11 +44,11 @@ def terminal(tap, folder):
         tty.until(lambda: 'plain source, active' in tty.text()
                   and 'channel [' in tty.text(), 120)
         tty.until(lambda: 'skip source, active' in tty.text()
-                  and 'Gbit/s' in tty.text()
+                  and ' left' in tty.text()
                   and 'by channel' in tty.text(), 300)
         text = tty.text()
         tap.check(all(word in text for word in (
-            'storage [', 'pool    [', 'proven', 'waiting', 'left')),
+            'storage [', 'pool    [', 'proven', 'waiting', 'Gbit/s')),
             'the picture has it all', text)
         status = tty.wait(300)
         text = '\n'.join(''.join(row).rstrip() for row in tty.display.rows)
