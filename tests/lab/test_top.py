@@ -426,6 +426,11 @@ def program(tap):
         tap.check(set(qemu.asked) == {'qmp_capabilities', 'query-migrate',
                                       'query-migrate-capabilities'},
                   'it reads only', qemu.asked)
+    with FakeQemu(None, [source_info(1)]) as qemu:
+        done = top.run('--qmp', qemu.address, '--once', '--json')
+        tap.check(done.returncode == 0
+                  and json.loads(done.stdout)['qemu'] == qemu.address,
+                  'over TCP', done)
     plain = {'status': 'active', 'pagecache': {
         'active': False, 'reason': 'the capability xbzrle is on'}}
     with fake(plain) as (path, _):

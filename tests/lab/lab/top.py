@@ -78,10 +78,12 @@ def destination_info(seconds, device='/machine/peripheral/vd0', **disk):
 
 class FakeQemu:
     """
-    A QMP socket.  answers: what query-migrate returns, one after the other,
-    the last one again and again; an Exception in place of one: it closes.
-    capabilities: None for a QEMU without the feature.  events: it says
-    something else before each answer.
+    A QMP socket; on a free port if path is None, see address.
+
+    answers: what query-migrate returns, one after the other, the last one
+    again and again; an Exception in place of one: it closes.  capabilities:
+    None for a QEMU without the feature.  events: it says something else
+    before each answer.
     """
 
     def __init__(self, path, answers, capabilities=CAPABILITIES,
@@ -92,9 +94,11 @@ class FakeQemu:
         self._capabilities = capabilities or CAPABILITIES[:1]
         self._greeting = greeting
         self._events = events
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(path)
+        self._socket = socket.socket(socket.AF_UNIX if path
+                                     else socket.AF_INET)
+        self._socket.bind(path or ('127.0.0.1', 0))
         self._socket.listen(1)
+        self.address = path or '%s:%d' % self._socket.getsockname()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -106,7 +110,8 @@ class FakeQemu:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join(5)
-        os.unlink(self.path)
+        if self.path:
+            os.unlink(self.path)
 
     def _serve(self):
         while True:
