@@ -12,6 +12,9 @@ build:                  ## fetch, patch and compile QEMU in build/qemu
 demo:                   ## migrate a Linux guest without its page cache (ARGS=...)
 	@scripts/demo $(ARGS)
 
+pagecache-top:          ## the tool that watches migrations as one file, build/pagecache-top
+	@scripts/build-top
+
 bench:                  ## what clients see of a migration, every way there is (FULL=1 ARGS=...)
 	@scripts/bench $(if $(FULL),--full) $(ARGS)
 
@@ -42,4 +45,4 @@ mbox:                   ## the series for qemu-devel as build/series.mbox
 clean:                  ## remove everything that was made
 	@scripts/clean
 
-.PHONY: help build demo bench check model check-full check-libvirt check-sanitize fuzz torture mbox clean
+.PHONY: help build demo pagecache-top bench check model check-full check-libvirt check-sanitize fuzz torture mbox clean

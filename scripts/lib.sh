@@ -119,6 +119,12 @@ need_packages() {
     fi
 }
 
+# want_packages GROUP...: the same, but where they can't be had we go on; what
+# wants them skips
+want_packages() {
+    (need_packages "$@") || say "going on without"
+}
+
 # debian_source FIELD: URIs, Suites or Signed-By of this system's first
 # Debian source (read only; deb822 or the old one-line format)
 debian_source() {

@@ -188,6 +188,15 @@ def faults():
     return missing + gone
 
 
+def options():
+    """Of pagecache-top; argparse adds --help"""
+    names = re.findall(r"'(--[a-z]+)'",
+                       read('contrib/pagecache-top/pagecache_top/cli.py'))
+    assert len(names) > 8, names
+    guide = read(GUIDE)
+    return [n for n in set(names) - {'--version'} if n not in guide]
+
+
 def limits():
     """What the design says of window and hints"""
     pace = read('migration/pagecache-pace.h')
@@ -268,8 +277,8 @@ def hazards_files():
 
 def main():
     tests = (figures, properties, reasons, reasons_tested, numbers,
-             frames, statuses, section, claims, faults, limits, links,
-             tests_named, tests_of_failures, tests_of_claims,
+             frames, statuses, section, claims, faults, options, limits,
+             links, tests_named, tests_of_failures, tests_of_claims,
              qtests_listed, hazards_files)
     lists.run('docs', tests, 'not documented, or otherwise: ')
 

@@ -21,6 +21,7 @@ GUIDE = 'docs/system/skip-pagecache.rst'
 # What follows the pattern is the version.
 COPIES = {
     'README.rst': r'virtio-pagecache/',
+    'contrib/pagecache-top/pagecache_top/__init__.py': r"^VERSION = '",
     'guest/linux/README.rst': r'virtio-pagecache/',
     'guest/linux/dkms.conf': r'^PACKAGE_VERSION="',
     GUIDE: r'^This is version ',

@@ -14,7 +14,7 @@ After each migration the RAM of both QEMUs is compared page by page before
 the destination runs; then the guest checks the checksum of each cached file
 while the disk's read counter must not move.
 
-Writes to build/demo: result.json, wires.svg, details.json.
+Writes to build/demo: migrations.html, result.json, wires.svg, details.json.
 """
 
 import argparse
@@ -22,13 +22,13 @@ import dataclasses
 import json
 import os
 import sys
-import time
 
-from lab import disk, kernel, paths, picture, scenario
+from lab import disk, kernel, paths, picture, scenario, top
 from lab.files import need_memory
 from lab.lab import Lab
 from lab.migrate import Settings
 from lab.paths import LabError
+from lab.talk import Spectator, Talk
 from lab.vm import hints_of, need_qemu
 
 OUTPUT = os.path.join(paths.BUILD, 'demo')
@@ -40,6 +40,7 @@ HINTED, PROVEN, SAVED = 0.95, 0.98, 0.55
 #: the count may be wrong by, and what an idle guest touches meanwhile
 UNCOUNTED, TOUCHED = scenario.NOISE, 32
 MIB, PAGE = 1 << 20, 4096
+COLUMNS, PAGE_NAME = ('plain', 'skip-pagecache'), 'migrations.html'
 CHANNEL_COLOUR, STORAGE_COLOUR = '#2b6cb0', '#dd6b20'
 
 
@@ -94,52 +95,6 @@ def parse(words):
     return args
 
 
-class Talk:
-    """Tells what happens: one live line on a terminal, else a few lines."""
-
-    def __init__(self):
-        self.start = time.monotonic()
-        self.tty = sys.stdout.isatty()
-        self.last = 0.0
-        self.live_length = 0
-
-    def say(self, text=''):
-        self._wipe()
-        print(f'[{time.monotonic() - self.start:6.1f} s] {text}', flush=True)
-
-    def live(self, text):
-        now = time.monotonic()
-        if self.tty:
-            width = os.get_terminal_size().columns - 1
-            text = text[:width]
-            print('\r' + text.ljust(self.live_length), end='', flush=True)
-            self.live_length = len(text)
-        elif now - self.last >= 3:
-            print(f'[{now - self.start:6.1f} s]   {text}', flush=True)
-            self.last = now
-
-    def _wipe(self):
-        if self.live_length:
-            print('\r' + ' ' * self.live_length + '\r', end='')
-            self.live_length = 0
-
-
-def progress(talk, name):
-    def show(info, sampler):
-        remaining = info.get('ram', {}).get('remaining', 0)
-        text = (f'{name:5} {info.get("total-time", 0) / 1000:5.1f} s   '
-                f'channel {sampler.last_rate(scenario.CHANNEL) / 1e6:4.0f} '
-                'MB/s   storage '
-                f'{sampler.last_rate(scenario.STORAGE) / 1e6:4.0f} MB/s   '
-                f'dirty {remaining / MIB:5.0f} MiB')
-        cache = info.get('pagecache', {})
-        if cache.get('active'):
-            text += (f'   offered {cache.get("offered-pages", 0)}'
-                     f' proven {cache.get("proven-pages", 0)}')
-        talk.live(text)
-    return show
-
-
 @dataclasses.dataclass
 class Run:
     """One run: fresh guest, migration, checks."""
@@ -147,6 +102,7 @@ class Run:
     outcome: scenario.Outcome
     check: scenario.Check
     trouble: list
+    history: list                   # figures of the migration
 
 
 class Demo:
@@ -157,6 +113,7 @@ class Demo:
         self.kernel = kernel.get(args.kernel)
         self.disk = disk.get(args.cache, args.fs, args.partition)
         self.bare = 0.0                     # bytes per second of a bare reader
+        self.seen = []                      # [(name, Spectator)] of all runs
         need_memory(2 * args.ram + (0 if args.lun_dir else args.cache) + 512)
 
     def machine(self, lun):
@@ -193,8 +150,11 @@ class Demo:
         destination = self.lab.vm('dst', machine, incoming=True, paused=True)
         self.talk.say(f'{name}: the guest caches '
                       f'{cache.pages * PAGE / MIB:.0f} MiB; migrating')
-        outcome = scenario.migrate(source, destination, settings,
-                                   progress(self.talk, name))
+        spectator = Spectator(self.talk, name, scenario.CHANNEL,
+                              scenario.STORAGE)
+        self.seen.append((name, spectator))
+        outcome = scenario.migrate(source, destination, settings, spectator)
+        spectator.end(outcome.info, outcome.sampler)
         self.talk.say(f'{name}: {outcome.total_ms / 1000:.1f} s, downtime '
                       f'{outcome.downtime_ms} ms, '
                       f'{outcome.channel_bytes / 1e6:.0f} MB on the channel; '
@@ -209,7 +169,8 @@ class Demo:
         destination.quit()
         self.lab.drop(destination)
         self.lab.discard(lun)
-        return Run(cache, outcome, check, trouble)
+        return Run(cache, outcome, check, trouble,
+                   spectator.watch.history)
 
 
 def median(runs):
@@ -298,8 +259,9 @@ def shortfalls(args, result, plain, skip):
 
 
 def table(result, runs):
+    """[(label, plain, skip-pagecache)]"""
     plain, skip = result['plain'], result['skip']
-    lines = [('', 'plain', 'skip-pagecache')]
+    lines = []
 
     def row(label, *cells):
         lines.append((label, *cells))
@@ -322,7 +284,17 @@ def table(result, runs):
     row('pages that differ', *(str(len(r.outcome.different)) for r in runs))
     row('time saved', '', f'{result["saved"]:.0%}')
     row('  at most possible', '', f'{result["ceiling"]:.0%}')
-    return '\n'.join(f'  {a:28}{b:>22}{c:>22}' for a, b, c in lines)
+    return lines
+
+
+def plain_text(rows):
+    return '\n'.join(f'  {a:28}{b:>22}{c:>22}'
+                     for a, b, c in [('', *COLUMNS), *rows])
+
+
+def setting(args):
+    return (f'{args.ram} MiB of RAM, {args.cache} MiB of it page cache; '
+            f'LAN {args.lan:g} Gbit/s, SAN {args.san:g} Gbit/s')
 
 
 def draw(args, runs):
@@ -336,22 +308,27 @@ def draw(args, runs):
                            sampler.rates(scenario.STORAGE), args.san * 125e6),
         ], run.outcome.total_ms / 1000))
     return picture.draw(
-        'Both wires while a guest moves',
-        f'{args.ram} MiB of RAM, {args.cache} MiB of it page cache; '
-        f'LAN {args.lan:g} Gbit/s, SAN {args.san:g} Gbit/s',
-        panels)
+        'Both wires while a guest moves', setting(args), panels)
+
+
+def save(args, name, text):
+    os.makedirs(args.output, exist_ok=True)
+    with open(os.path.join(args.output, name), 'w', encoding='utf-8') as file:
+        file.write(text)
+
+
+def write_page(args, runs, rows=None, wrong=()):
+    """runs: [(name, figures of the migration)]; the page's path."""
+    save(args, PAGE_NAME, top.page.render(
+        'A guest moves with and without its page cache', setting(args),
+        [top.page.Run(name, history) for name, history in runs], rows, wrong))
+    return os.path.join(args.output, PAGE_NAME)
 
 
 def write(args, result, plain, skip):
-    os.makedirs(args.output, exist_ok=True)
-
-    def save(name, text):
-        with open(os.path.join(args.output, name), 'w') as file:
-            file.write(text)
-
-    save('result.json', json.dumps(result, indent=2) + '\n')
-    save('wires.svg', draw(args, (median(plain), median(skip))))
-    save('details.json', json.dumps({
+    save(args, 'result.json', json.dumps(result, indent=2) + '\n')
+    save(args, 'wires.svg', draw(args, (median(plain), median(skip))))
+    save(args, 'details.json', json.dumps({
         'settings': vars(args), 'loadavg': os.getloadavg(),
         'runs': {name: [{
             'total_ms': r.outcome.total_ms, 'info': r.outcome.info,
@@ -365,37 +342,54 @@ def write(args, result, plain, skip):
                                             ('skip', skip))}}) + '\n')
 
 
-def main():
-    args = parse(sys.argv[1:])
-    talk = Talk()
-    try:
-        load = os.getloadavg()[0]
-        if load > 1:
-            talk.say(f'note: the load average is {load:.1f}; times will be '
-                     'worse than on an idle machine')
-        need_qemu(args.qemu, faults=False)
-        plain, skip = [], []
-        with Lab('demo', args.lan, args.san,
-                 chap=('lab', 'lab-secret-1') if args.chap else None,
-                 lun_directory=args.lun_dir) as lab:
-            demo = Demo(args, lab, talk)
+def run(args, talk):
+    """Result, plain runs and runs with skip-pagecache."""
+    load = os.getloadavg()[0]
+    if load > 1:
+        talk.say(f'note: the load average is {load:.1f}; times will be '
+                 'worse than on an idle machine')
+    need_qemu(args.qemu, faults=False)
+    plain, skip = [], []
+    with Lab('demo', args.lan, args.san,
+             chap=('lab', 'lab-secret-1') if args.chap else None,
+             lun_directory=args.lun_dir) as lab:
+        demo = Demo(args, lab, talk)
+        try:
             for _ in range(args.runs):
                 plain.append(demo.run('plain'))
                 skip.append(demo.run('skip'))
-        result = evaluate(plain, skip, demo.bare)
+        except LabError as error:
+            if demo.seen:
+                print(write_page(args, [(name, seen.watch.history)
+                                        for name, seen in demo.seen],
+                                 wrong=[str(error)]))
+            raise
+    return evaluate(plain, skip, demo.bare), plain, skip
+
+
+def main():
+    args = parse(sys.argv[1:])
+    try:
+        with Talk(max(args.lan, args.san) * 125e6) as talk:
+            result, plain, skip = run(args, talk)
         write(args, result, plain, skip)
     except LabError as error:
         sys.exit(f'demo: error: {error}')
     except KeyboardInterrupt:
         sys.exit(130)
+    runs = median(plain), median(skip)
+    rows, missed = table(result, runs), shortfalls(args, result, plain, skip)
+    page = write_page(args, [(name, r.history) for name, r in zip(COLUMNS,
+                                                                  runs)],
+                      rows, missed)
     print()
-    print(table(result, (median(plain), median(skip))))
+    print(plain_text(rows))
     print()
-    print(f'  {os.path.join(args.output, "wires.svg")}')
-    print(f'  {os.path.join(args.output, "result.json")}')
-    missed = shortfalls(args, result, plain, skip)
+    for name in ('wires.svg', 'result.json'):
+        print(f'  {os.path.join(args.output, name)}')
     for line in missed:
         print(f'demo: error: {line}', file=sys.stderr)
+    print(f'  {page}', flush=True)
     sys.exit(1 if missed else 0)
 
 

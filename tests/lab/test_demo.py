@@ -3,10 +3,11 @@
 # Copyright (c) 2026 The skip-pagecache authors
 """What the demo holds against its own figures.  Runs no guest."""
 
+import tempfile
 import types
 
 import demo
-from lab import scenario
+from lab import scenario, top
 from lab.tap import Tap
 
 #: a cache of the standard setting, and the smallest that there can be; pages
@@ -69,6 +70,19 @@ def main():
     with tap.part('another setting'):
         tap.check(not judge((TINY, TINY, 0, 0), tiny, saved=-0.2),
                   'promises no time')
+    with tap.part('page'), tempfile.TemporaryDirectory() as folder:
+        watch = top.model.Watch()
+        for tenth in range(1, 20):
+            watch.add(tenth / 10, top.source_info(tenth / 10))
+        page = demo.write_page(
+            demo.parse(['--output', folder]),
+            [('plain', watch.history), ('skip', [])], [('x', '1 s', '2 s')],
+            ['it <failed>'])
+        with open(page, encoding='utf-8') as file:
+            text = file.read()
+        tap.check(text.count('<svg') == 3 and '<td>2 s</td>' in text
+                  and 'it &lt;failed&gt;' in text
+                  and '2048 MiB of RAM' in text, 'of what was seen', text)
     tap.done()
 
 

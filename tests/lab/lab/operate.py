@@ -3,9 +3,12 @@
 """What an operator does with a guest under libvirt, and what must hold."""
 
 import contextlib
+import json
+import os
 import re
+import sys
 
-from . import disk, kernel
+from . import disk, kernel, top
 from .domain import NAME, Domain, Guest
 from .lab import Lab
 from .libvirt import LibvirtHost
@@ -131,6 +134,18 @@ def begin(guest, to, *options):
     return job
 
 
+def looked_at(tap, host):
+    """pagecache-top sees that the guest leaves."""
+    virsh = os.path.dirname(host.libvirt.virsh)
+    status, text = host.run(
+        'env', f'PATH={virsh}:/usr/sbin:/usr/bin:/sbin:/bin', sys.executable,
+        top.PROGRAM, '--domain', NAME, '--once', '--json')
+    seen = json.loads(text) if status == 0 else {}
+    tap.check(seen.get('status') == 'active' and seen['feature'] == 'active'
+              and seen['pages']['proven'] > 0, 'pagecache-top --domain',
+              f'{status} {text}')
+
+
 def abort(tap, guest, to):
     """virsh domjobabort in the middle."""
     source = guest.host
@@ -138,6 +153,7 @@ def abort(tap, guest, to):
     stats = guest.statistics()
     tap.check(stats['active'] and stats['proven-pages'] > 0,
               'refill is under way', f'{stats}')
+    looked_at(tap, source)
     source.virsh('domjobabort', NAME)
     status, text = job.finish()
     tap.check(status != 0 and 'cancel' in text, 'virsh says so', text)

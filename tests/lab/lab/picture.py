@@ -3,9 +3,10 @@
 """Draws the speed of both wires over time, as SVG."""
 
 import dataclasses
-import math
 import typing
 from xml.sax.saxutils import escape
+
+from .top import chart
 
 WIDTH, PANEL, GAP = 960, 190, 62
 LEFT, RIGHT, TOP, BOTTOM = 74, 30, 96, 56
@@ -27,37 +28,6 @@ class Panel:
     title: str
     series: typing.Sequence[Series]
     end: float                      # seconds: when the migration was over
-
-
-def ticks(largest, most):
-    """Round numbers from 0 to at least largest, at most `most` steps."""
-    step = 10 ** math.floor(math.log10(largest / most)) if largest else 1
-    for factor in (1, 2, 2.5, 5, 10):
-        if step * factor * most >= largest:
-            step *= factor
-            break
-    count = math.ceil(largest / step - 1e-9)
-    return [step * i for i in range(count + 1)]
-
-
-def binned(points, width):
-    """Mean rates over bins of that many seconds; the total is kept."""
-    bins, start = {}, 0.0
-    for end, rate in points:
-        at = start
-        while at < end - 1e-9:
-            index = int(at / width + 1e-9)
-            until = min(end, (index + 1) * width)
-            bins[index] = bins.get(index, 0.0) + rate * (until - at)
-            at = until
-        start = end
-    result = []
-    for index in range(max(bins, default=-1) + 1):
-        length = min(width, start - index * width)
-        if length > 1e-3:
-            result.append((min(start, (index + 1) * width),
-                           bins.get(index, 0.0) / length))
-    return result
 
 
 class _Canvas:
@@ -89,7 +59,7 @@ class _Canvas:
 
 def _draw_series(canvas, series, x, y, width):
     """Steps with a faint fill; each bin is drawn over its whole length."""
-    points = binned(series.points, width)
+    points = chart.binned(series.points, width)
     if not points:
         return
     d, last = '', 0.0
@@ -146,9 +116,9 @@ def draw(title, subtitle, panels):
         for series in panel.series:
             longest = max([longest] + [t for t, _ in series.points])
     fastest = max([1.0] + [rate for p in panels for s in p.series for _, rate
-                           in [*binned(s.points, longest / 120),
+                           in [*chart.binned(s.points, longest / 120),
                                (0, s.capacity)]])
-    xs, ys = ticks(longest, 14), ticks(fastest / 1e6, 6)
+    xs, ys = chart.ticks(longest, 14), chart.ticks(fastest / 1e6, 6)
     canvas = _Canvas(height)
     canvas.text(LEFT, 30, title, 17, INK, weight='bold')
     canvas.text(LEFT, 50, subtitle, 12)
