@@ -252,18 +252,17 @@ patch_names() {
     sed 's/#.*//; s/[[:space:]]*$//; /^$/d' "$PATCHES/series"
 }
 
-# touched_by FILE: the paths that a patch changes, adds or removes
+# touched_by FILE...: the paths that patches change, add or remove
 touched_by() {
-    sed -n 's/^--- a\///p; s/^+++ b\///p' "$1" | sed 's/\t.*//' | sort -u
+    sed -n 's/^--- a\///p; s/^+++ b\///p' "$@" | sed 's/\t.*//' | sort -u
 }
 
 # patched_files: every path that a patch of the series touches
-patched_files() {
-    local name
-    while read -r name; do
-        touched_by "$PATCHES/$name"
-    done < <(patch_names) | sort -u
-}
+patched_files() (
+    cd "$PATCHES"
+    mapfile -t names < <(patch_names)
+    touched_by "${names[@]}"
+)
 
 # export_fusefile: one file as two hosts see it, for qtests; those who want it
 # skip without
