@@ -5,7 +5,8 @@
  * Copyright (c) 2026 The skip-pagecache authors
  *
  * A flag that stands in a domain's XML for years must never break a save, a
- * restore or another kind of migration.  So nothing is refused for its sake:
+ * restore or another kind of migration.  So nothing is refused for its sake,
+ * and no other capability is looked at when it is set, nor set along with it:
  * where it can't work it is inactive, and query-migrate gives the reason.
  */
 #include "qemu/osdep.h"
@@ -17,37 +18,16 @@
 #include "pagecache-hooks.h"
 #include "qemu-file.h"
 
-void pagecache_capability_set(MigrationState *s, MigrationCapability cap,
-                              bool on)
-{
-    bool *return_path = &s->capabilities[MIGRATION_CAPABILITY_RETURN_PATH];
-
-    if (cap == MIGRATION_CAPABILITY_RETURN_PATH) {
-        s->pagecache_return_path = false;
-    } else if (cap == MIGRATION_CAPABILITY_SKIP_PAGECACHE) {
-        if (on && !*return_path) {
-            *return_path = true;
-            s->pagecache_return_path = true;
-        } else if (!on && s->pagecache_return_path) {
-            *return_path = false;
-            s->pagecache_return_path = false;
-        }
-    }
-}
-
+/*
+ * All others are taken to carry no return path: most commands and pipes don't,
+ * and none of them can be shut down when its other end no longer answers.
+ */
 static bool goes_to_a_socket(MigrationState *s)
 {
     Object *ioc = OBJECT(qemu_file_get_ioc(s->to_dst_file));
 
     return object_dynamic_cast(ioc, TYPE_QIO_CHANNEL_SOCKET) ||
            object_dynamic_cast(ioc, TYPE_QIO_CHANNEL_TLS);
-}
-
-bool pagecache_may_open_return_path(MigrationState *s)
-{
-    /* COLO speaks on it itself, and not the language of a return path. */
-    return !s->pagecache_return_path ||
-           (goes_to_a_socket(s) && !migrate_colo());
 }
 
 const char *pagecache_why_inactive(MigrationState *s)
@@ -66,9 +46,6 @@ const char *pagecache_why_inactive(MigrationState *s)
     }
     if (!goes_to_a_socket(s)) {
         return "the target of the migration is no socket";
-    }
-    if (!s->rp_state.rp_thread_created) {
-        return "the capability return-path is off";
     }
     if (migrate_postcopy_ram()) {
         return "the capability postcopy-ram is on";

@@ -45,30 +45,24 @@ void pagecache_test_hints_init(void);
 
 /*
  * The first thing that it can't work with in the migration that begins, or
- * NULL.  The channel is connected, and the return path open or not.  BQL.
+ * NULL.  The channel is connected.  BQL.
  */
 const char *pagecache_why_inactive(MigrationState *s);
-/*
- * A capability is set or cleared through the monitor.  return-path comes and
- * goes with ours, unless somebody has set it, before or after.
- */
-void pagecache_capability_set(MigrationState *s, MigrationCapability cap,
-                              bool on);
-/*
- * With a return path a migration into a file or a command never ends.  False
- * if it goes there and return-path is on for our sake only.
- */
-bool pagecache_may_open_return_path(MigrationState *s);
 
 /* --- source: pagecache-src.c --- */
 
 /* A migration is being prepared: nothing is known of the last one any more. */
 void pagecache_src_reset(void);
 /*
- * The channel is connected and the return path open or not: decides whether
- * the capability is active in this migration, or why not.  BQL.
+ * The channel is connected: decides whether the capability is active in this
+ * migration, or why not.  BQL.
  */
 void pagecache_src_begin(MigrationState *s);
+/*
+ * Is it?  Then the migration has a return path, with the capability of that
+ * name or without.  BQL.
+ */
+bool pagecache_src_needs_return_path(void);
 /*
  * A REPORT message of @len bytes comes on @rp.  Return path thread.  Waits for
  * these bytes, and for nothing else.  False: the return path is no good.

@@ -154,6 +154,11 @@ void pagecache_src_begin(MigrationState *s)
     }
 }
 
+bool pagecache_src_needs_return_path(void)
+{
+    return src;
+}
+
 bool pagecache_src_is_active(void *opaque)
 {
     return qatomic_read(&src);

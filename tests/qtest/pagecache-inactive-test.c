@@ -39,26 +39,6 @@ static void run_inactive(PcTest *t, const char *reason)
     pct_free(t);
 }
 
-static void test_return_path_off(void)
-{
-    PcTest *t = pct_new_pair();
-
-    migrate_set_capability(t->src, "return-path", false);
-    run_inactive(t, "the capability return-path is off");
-}
-
-static void test_global_without_return_path(void)
-{
-    PcTest *t = pct_new();
-    g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strdup_printf(
-        "%s -global migration.skip-pagecache=on", disk);
-
-    pct_start_src(t, args);
-    pct_start_dst(t, args);
-    run_inactive(t, "the capability return-path is off");
-}
-
 /* Any other capability of both sides */
 static void test_with_capability(const void *opaque)
 {
@@ -196,7 +176,7 @@ static void restore(PcTest *t, const char *uri)
     g_assert_null(pct_info(t->dst));
 }
 
-/* return-path, which came with the capability, is not in the way. */
+/* No return path is opened, for with one it would never end. */
 static void test_exec(void)
 {
     PcTest *t = pct_new_pair();
@@ -281,8 +261,6 @@ static void test_background_snapshot(void)
     g_autofree char *to = g_strdup_printf("exec:cat >%s/saved", t->dir);
     g_autofree char *from = g_strdup_printf("exec:cat %s/saved", t->dir);
 
-    /* it can't be had with return-path, whoever has set that */
-    migrate_set_capability(t->src, "return-path", false);
     if (!try_capability(t->src, "background-snapshot")) {
         g_test_skip("capability background-snapshot can't be set here");
         pct_free(t);
@@ -332,10 +310,6 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 
-    qtest_add_func("/pagecache/inactive/return-path-off",
-                   test_return_path_off);
-    qtest_add_func("/pagecache/inactive/global-without-return-path",
-                   test_global_without_return_path);
     qtest_add_data_func("/pagecache/inactive/xbzrle", "xbzrle",
                         test_with_capability);
     qtest_add_data_func("/pagecache/inactive/postcopy-ram", "postcopy-ram",

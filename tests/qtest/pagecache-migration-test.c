@@ -123,7 +123,8 @@ static void test_tcp(void)
 static void test_fd(void)
 {
     static const char *const caps[] = {
-        "pause-before-switchover", "late-block-activate", "switchover-ack",
+        "return-path", "pause-before-switchover", "late-block-activate",
+        "switchover-ack",
     };
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
     PcTest *t = pct_new_pair();

@@ -245,6 +245,8 @@ static GByteArray *begin(PcTest *t, PctProxy **p)
 {
     GByteArray *start, *secret = g_byte_array_new();
 
+    migrate_set_capability(t->src, "return-path", true);
+    migrate_set_capability(t->dst, "return-path", true);
     migrate_set_capability(t->src, "switchover-ack", true);
     migrate_set_capability(t->dst, "switchover-ack", true);
     /* so it believes that all could be sent at once, and looks at the log */

@@ -4,88 +4,15 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * The capability itself, on both sides or on one, and the figures afterwards.
- * What it can't work with is in pagecache-inactive-test.c.
+ * The capability on both sides or on one, and the figures afterwards.  What it
+ * can't work with is in pagecache-inactive-test.c, how it goes with others in
+ * pagecache-capability-test.c.
  */
 
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
 #include "qobject/qdict.h"
-#include "qobject/qlist.h"
 #include "pagecache-test-proxy.h"
-
-/* The state of capability @name */
-static bool capability(QTestState *who, const char *name)
-{
-    QDict *rsp = qtest_qmp(who, "{ 'execute': 'query-migrate-capabilities' }");
-    QListEntry *entry;
-    bool found = false, state = false;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
-        QDict *cap = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (!strcmp(qdict_get_str(cap, "capability"), name)) {
-            found = true;
-            state = qdict_get_bool(cap, "state");
-        }
-    }
-    g_assert_true(found);
-    qobject_unref(rsp);
-    return state;
-}
-
-/* --- the capability itself --- */
-
-static void test_capability_sets_return_path(void)
-{
-    QTestState *qts = qtest_init("-machine none");
-    g_autofree char *hmp = NULL;
-
-    g_assert_false(capability(qts, "skip-pagecache"));
-    g_assert_false(capability(qts, "return-path"));
-    migrate_set_capability(qts, "skip-pagecache", true);
-    g_assert_true(capability(qts, "skip-pagecache"));
-    g_assert_true(capability(qts, "return-path"));
-    qtest_quit(qts);
-
-    qts = qtest_init("-machine none");
-    hmp = qtest_hmp(qts, "migrate_set_capability skip-pagecache on");
-    g_assert_cmpstr(hmp, ==, "");
-    g_assert_true(capability(qts, "skip-pagecache"));
-    g_assert_true(capability(qts, "return-path"));
-    qtest_quit(qts);
-}
-
-/* It goes as it came, unless somebody had asked for it. */
-static void test_capability_clears_return_path(void)
-{
-    QTestState *qts = qtest_init("-machine none");
-
-    migrate_set_capability(qts, "skip-pagecache", true);
-    migrate_set_capability(qts, "skip-pagecache", false);
-    g_assert_false(capability(qts, "return-path"));
-
-    migrate_set_capability(qts, "skip-pagecache", true);
-    migrate_set_capability(qts, "return-path", true);
-    migrate_set_capability(qts, "skip-pagecache", false);
-    g_assert_true(capability(qts, "return-path"));
-
-    migrate_set_capability(qts, "skip-pagecache", true);
-    migrate_set_capability(qts, "skip-pagecache", false);
-    g_assert_true(capability(qts, "return-path"));
-    qtest_quit(qts);
-}
-
-/* With it a save to exec: would never end. */
-static void test_global_sets_no_return_path(void)
-{
-    QTestState *qts = qtest_init("-machine none "
-                                 "-global migration.skip-pagecache=on");
-
-    g_assert_true(capability(qts, "skip-pagecache"));
-    g_assert_false(capability(qts, "return-path"));
-    qtest_quit(qts);
-}
 
 /* --- on one side only --- */
 
@@ -215,11 +142,12 @@ static void test_figures_of_the_last_migration(void)
     pct_hop(t);
     pct_start_dst(t, NULL);
     pct_on(t);
-    migrate_set_capability(t->src, "return-path", false);
+    migrate_set_capability(t->src, "xbzrle", true);
+    migrate_set_capability(t->dst, "xbzrle", true);
     pct_incoming(t);
     pct_migrate(t);
     pct_finish(t);
-    pct_check_inactive(t, "the capability return-path is off");
+    pct_check_inactive(t, "the capability xbzrle is on");
 
     /* ... and that after it a plain one. */
     pct_hop(t);
@@ -257,13 +185,6 @@ static void test_figures_after_arrival(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-
-    qtest_add_func("/pagecache/capability/sets-return-path",
-                   test_capability_sets_return_path);
-    qtest_add_func("/pagecache/capability/clears-return-path",
-                   test_capability_clears_return_path);
-    qtest_add_func("/pagecache/capability/global-sets-no-return-path",
-                   test_global_sets_no_return_path);
 
     qtest_add_func("/pagecache/one-side/source", test_source_only);
     qtest_add_func("/pagecache/one-side/source-exits",
