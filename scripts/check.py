@@ -28,22 +28,24 @@ LOGS = os.path.join(TOP, 'build', 'check')
 
 # full: only with --full.  timeout: seconds for each command.  commands may
 # be shell globs of programs, relative to TOP; each match is run.  shares: runs
-# beside others.
+# beside others; those that take longest stand first, for one processor is idle
+# at the end of the last one.
 Suite = collections.namedtuple('Suite', 'name full timeout commands shares',
                                defaults=[False])
 
 SUITES = (
-    Suite('style', False, 600, ('scripts/check-style',), shares=True),
-    Suite('docs', False, 60, ('tests/docs/test_*.py',), shares=True),
+    Suite('guest', False, 1800, ('guest/linux/check*',), shares=True),
+    Suite('unit', False, 1800, ('scripts/check-unit',), shares=True),
     Suite('model', False, 1800, ('tests/model/test_model.py',), shares=True),
-    Suite('unit', False, 900, ('scripts/check-unit',), shares=True),
+    Suite('style', False, 600, ('scripts/check-style',), shares=True),
     Suite('house', False, 900, ('scripts/check-house',), shares=True),
-    Suite('guest', False, 900, ('guest/linux/check*',), shares=True),
+    Suite('docs', False, 120, ('tests/docs/test_*.py',), shares=True),
     Suite('qtest', False, 2700, ('scripts/check-qtest',)),
     Suite('lab', False, 900, ('tests/lab/test_*.py',)),
     Suite('torture', False, 1800, ('tests/lab/check_torture.py',)),
     Suite('kvm', True, 3600, ('scripts/check-kvm',)),
     Suite('model-full', True, 1800, ('tests/model/full_*.py',)),
+    Suite('manual', True, 900, ('tests/docs/full_*.py',)),
     Suite('stream', True, 3600, ('scripts/check-stream',)),
     Suite('io-map', True, 1800, ('scripts/check-io-map',)),
     Suite('qemu', True, 10800, ('scripts/check-qemu',)),

@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 
+import lists
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
 
@@ -30,7 +32,10 @@ SAID = (
 )
 
 RUNNER = '''
+import signal
 import sys
+# whoever started this may ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {scripts!r})
 import check
 check.TOP = check.LOGS = {top!r}
@@ -77,24 +82,29 @@ def last(out):
     return out.strip().splitlines()[-1]
 
 
-def test_counts(where):
+def results_are_counted():
+    wrong = []
     for said, status, counts in SAID:
-        runner = Runner(where)
-        lines = [f"echo '{line.strip()}'" for line in said.split(';') if line]
-        runner.suite('\n'.join(lines) + f'\nexit {status}')
-        got, out = runner.run()
+        with tempfile.TemporaryDirectory() as where:
+            runner = Runner(where)
+            lines = [f"echo '{x.strip()}'" for x in said.split(';') if x]
+            runner.suite('\n'.join(lines) + f'\nexit {status}')
+            got, out = runner.run()
         want = '{} passed, {} failed, {} skipped'.format(*counts)
         if last(out) != want or got != bool(counts[1]):
-            return f'{said!r}, {status}: {last(out)}, {got}'
-    return ''
+            wrong.append(f'{said!r}, {status}: {last(out)}, {got}')
+    return wrong
 
 
-def test_timeout(where):
-    runner = Runner(where)
-    runner.suite('echo ok 1; sleep 50; echo ok 2', timeout=1)
-    got, out = runner.run()
-    return '' if got == 1 and 'no end after 1 s' in out and \
-        last(out) == '1 passed, 1 failed, 0 skipped' else out
+def a_command_without_an_end():
+    with tempfile.TemporaryDirectory() as where:
+        runner = Runner(where)
+        runner.suite('echo ok 1; sleep 50; echo ok 2', timeout=1)
+        got, out = runner.run()
+    if got == 1 and 'no end after 1 s' in out and \
+            last(out) == '1 passed, 1 failed, 0 skipped':
+        return []
+    return out.splitlines()
 
 
 def meets(where, mine, other):
@@ -105,70 +115,60 @@ def meets(where, mine, other):
             '  sleep 0.2\ndone\necho "not ok 1"')
 
 
-def test_shares(where):
-    """Two of three meet; the one that runs alone meets nobody."""
-    runner = Runner(where)
-    runner.suite('touch alone\necho ok 1')
-    runner.suite(meets(where, 'one', 'two') + f'\n[ ! -e {where}/alone ]',
-                 shares=True)
-    runner.suite(meets(where, 'two', 'one') + f'\n[ ! -e {where}/alone ]',
-                 shares=True)
-    got, out = runner.run()
-    order = [line.split()[0] for line in out.splitlines() if ' in ' in line]
-    if order[-3:] != ['s0', 's1', 's2']:
-        return f'summary: {order}'
+def who_shares_the_processors():
+    """Two of three meet; the one that runs alone comes after them."""
     if os.cpu_count() < 2:
-        return ''
-    return '' if got == 0 else out
+        raise lists.Skipped('there is one processor')
+    with tempfile.TemporaryDirectory() as where:
+        runner = Runner(where)
+        runner.suite(f'[ -e {where}/one -a -e {where}/two ] && echo ok 1')
+        runner.suite(meets(where, 'one', 'two'), shares=True)
+        runner.suite(meets(where, 'two', 'one'), shares=True)
+        got, out = runner.run()
+    order = [line.split()[0] for line in out.splitlines() if ' in ' in line]
+    if got or order[-3:] != ['s0', 's1', 's2']:
+        return out.splitlines()
+    return []
 
 
-def test_interrupt(where):
-    runner = Runner(where)
-    runner.suite(f'echo $$ >{where}/pid; sleep 50; echo ok 1', shares=True)
-    runner.suite(f'touch {where}/second; echo ok 1')
-    process = runner.start()
-    path = os.path.join(where, 'pid')
-    for _ in range(300):
-        if os.path.exists(path) and os.path.getsize(path):
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
-    with open(path, encoding='utf-8') as file:
-        pid = int(file.read())
-    if os.path.exists(f'/proc/{pid}'):
-        return 'the command still runs'
-    if os.path.exists(os.path.join(where, 'second')):
-        return 'the next suite was begun'
-    return '' if process.returncode == 130 else f'{process.returncode}: {out}'
+def interrupted():
+    with tempfile.TemporaryDirectory() as where:
+        path = os.path.join(where, 'pid')
+        runner = Runner(where)
+        runner.suite(f'echo $$ >{path}; sleep 50; echo ok 1', shares=True)
+        runner.suite(f'touch {where}/second; echo ok 1')
+        process = runner.start()
+        for _ in range(300):
+            if os.path.exists(path) and os.path.getsize(path):
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+        with open(path, encoding='utf-8') as file:
+            pid = int(file.read())
+        wrong = []
+        if os.path.exists(f'/proc/{pid}'):
+            wrong.append('the command still runs')
+        if os.path.exists(os.path.join(where, 'second')):
+            wrong.append('the next suite was begun')
+        if process.returncode != 130:
+            wrong.append(f'{process.returncode}: {out}')
+        return wrong
 
 
-def test_unknown(where):
-    runner = Runner(where)
-    runner.suite('echo ok 1')
-    process = runner.start('s7')
-    out, _ = process.communicate(timeout=60)
-    return '' if process.returncode == 2 and \
-        'unknown suite s7; there are: s0' in out else out
-
-
-def main():
-    tests = (('results are counted', test_counts),
-             ('a command that does not end', test_timeout),
-             ('who shares the processors', test_shares),
-             ('interrupted', test_interrupt),
-             ('an unknown suite', test_unknown))
-    bad = False
-    print(f'1..{len(tests)}')
-    for i, (name, test) in enumerate(tests, 1):
-        with tempfile.TemporaryDirectory() as where:
-            wrong = test(where)
-        bad = bad or wrong
-        print(f'{"not " if wrong else ""}ok {i} - {name}', flush=True)
-        if wrong:
-            print('# ' + wrong.replace('\n', '\n# '))
-    return 1 if bad else 0
+def unknown_suites():
+    with tempfile.TemporaryDirectory() as where:
+        runner = Runner(where)
+        runner.suite('echo ok 1')
+        process = runner.start('s7')
+        out, _ = process.communicate(timeout=60)
+    if process.returncode == 2 and \
+            'unknown suite s7; there are: s0' in out:
+        return []
+    return out.splitlines()
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    lists.run('check', (results_are_counted, a_command_without_an_end,
+                        who_shares_the_processors, interrupted,
+                        unknown_suites))
