@@ -17,6 +17,7 @@
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
 #include "block/aio.h"
 #include "exec/memory.h"
@@ -417,6 +418,22 @@ static void drop_blocks(PagecacheDst *d)
                             g_steal_pointer(&regions));
 }
 
+/* For the log; the guest runs, or will at once. */
+static void say_what_was(PagecacheDst *d)
+{
+    uint64_t reported = reported_pages(d, PAGECACHE_REPORT_OK);
+
+    if (stat64_get(&d->offered)) {
+        info_report("skip-pagecache: %" PRIu64 " of %" PRIu64 " offered pages "
+                    "(%" PRIu64 " MiB) were read from storage, %" PRIu64
+                    " came over the channel first, and %" PRIu64 " could not "
+                    "be read", reported, stat64_get(&d->offered),
+                    (reported << d->page_bits) / MiB,
+                    pagecache_refill_superseded(d->refill),
+                    reported_pages(d, PAGECACHE_REPORT_UNAVAILABLE));
+    }
+}
+
 /*
  * With the BQL, in the main thread; all threads that load pages are gone.
  * Called at the end of every incoming migration, good or bad.
@@ -431,6 +448,7 @@ int pagecache_dst_cleanup(void *opaque)
     stop_refills(d);
     pagecache_reporter_join(d->reporter);
     pagecache_ledger_write(PAGECACHE_INCOMING, pagecache_dst_info());
+    say_what_was(d);
     dst = NULL;
     pagecache_populate_free(g_steal_pointer(&d->populate));
     drop_blocks(d);

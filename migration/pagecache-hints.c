@@ -543,6 +543,19 @@ void pagecache_hints_dropped(uint64_t pages, const char *why)
     trace_pagecache_hint_dropped("pool", why, pages);
 }
 
+const char *pagecache_hints_name(uint32_t producer)
+{
+    PagecacheProducer *p;
+
+    QEMU_LOCK_GUARD(&hints.lock);
+    QLIST_FOREACH(p, &hints.producers, next) {
+        if (p->id == producer) {
+            return p->ops->name;
+        }
+    }
+    return "a producer that is gone";
+}
+
 void pagecache_hints_stats(PagecacheHintStats *stats, GArray *producers)
 {
     PagecacheProducer *p;

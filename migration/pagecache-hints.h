@@ -69,6 +69,9 @@ typedef struct PagecacheProducerStats {
 /* Of all of them; appends those of each to @producers. */
 void pagecache_hints_stats(PagecacheHintStats *stats, GArray *producers);
 
+/* Its name, static */
+const char *pagecache_hints_name(uint32_t producer);
+
 /* What hints are counted under; the same for the life of the producer */
 uint32_t pagecache_producer_id(const PagecacheProducer *producer);
 

@@ -48,6 +48,7 @@ typedef struct PagecacheBreaker {
 } PagecacheBreaker;
 
 typedef struct PagecacheSrcDisk {
+    char *path;                 /* as START names it */
     PagecachePace pace;
     uint64_t in_flight;         /* pages */
     bool had_turn;              /* pagecache_pace_turn() was called */
@@ -89,6 +90,8 @@ typedef struct PagecacheSrc {
     bool sync_due;              /* the pool has had pages since the last sync */
     int64_t last_sync;
     int64_t last_turn;
+    int64_t begun;              /* in ms */
+    bool complete;              /* all of RAM is at the destination */
 } PagecacheSrc;
 
 static inline int64_t pagecache_src_now(void)

@@ -22,6 +22,8 @@
 #define REPORTS_US      1000            /* what a turn spends on reports */
 /* If more than half of so many reports mismatch, hints are not worth it. */
 #define BREAKER_PAGES   1024
+/* If nearly all do, it is not the hints that are wrong. */
+#define OTHER_DISK      (BREAKER_PAGES * 31 / 32)
 
 /* --- breakers --- */
 
@@ -45,17 +47,28 @@ static PagecacheBreaker *breaker_of(PagecacheSrcDisk *disk, uint32_t producer)
     return &g_array_index(disk->breakers, PagecacheBreaker, i);
 }
 
-static void give_up(PagecacheSrc *src, PagecacheBreaker *b, uint32_t disk,
-                    const char *why)
+/* Most of what it hints for this disk is not what the destination reads. */
+static void give_up(PagecacheSrc *src, PagecacheBreaker *b, uint32_t disk)
 {
+    char *why = g_strdup_printf("%s hinted pages differ from the disk %s",
+                                b->bad > OTHER_DISK ? "nearly all" : "most",
+                                pagecache_src_disk(src, disk)->path ?: "?");
+
     b->given_up = true;
     pagecache_hints_refuse(b->producer, disk);
     pagecache_offers_give_up(src->offers, b->producer, disk);
-    warn_report("skip-pagecache: hints of producer %u for disk %u are no "
-                "longer used in this migration: %s", b->producer, disk, why);
+    warn_report("skip-pagecache: hints by %s are no longer used for this disk "
+                "in this migration: %s",
+                pagecache_hints_name(b->producer), why);
+    if (b->bad > OTHER_DISK) {
+        warn_report("skip-pagecache: the destination may have another disk "
+                    "where the guest has its disk %s here, and the guest is "
+                    "about to run on it; cancel the migration to prevent that",
+                    pagecache_src_disk(src, disk)->path ?: "?");
+    }
     trace_pagecache_src_given_up(b->producer, disk, why);
     g_free(src->info->given_up);
-    src->info->given_up = g_strdup(why);
+    src->info->given_up = why;
 }
 
 /*
@@ -90,8 +103,7 @@ static void count_proof(PagecacheSrc *src, const PagecacheProofPage *p)
     b->bad += !p->equal;
     if (b->seen == BREAKER_PAGES) {
         if (b->bad > BREAKER_PAGES / 2) {
-            give_up(src, b, p->disk,
-                    "most hinted pages differ from the disk");
+            give_up(src, b, p->disk);
         }
         b->seen = b->bad = 0;
     }

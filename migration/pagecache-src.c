@@ -20,6 +20,7 @@
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/stats64.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
 #include "exec/memory.h"
 #include "exec/target_page.h"
@@ -28,6 +29,7 @@
 #include "migration/pagecache.h"
 #include "qemu/pagecache-fault.h"
 #include "migration.h"
+#include "migration-stats.h"
 #include "options.h"
 #include "pagecache-hints.h"
 #include "pagecache-hooks.h"
@@ -107,6 +109,7 @@ static void disk_clear(gpointer data)
 {
     PagecacheSrcDisk *disk = data;
 
+    g_free(disk->path);
     g_clear_pointer(&disk->breakers, g_array_unref);
 }
 
@@ -148,6 +151,7 @@ void pagecache_src_begin(MigrationState *s)
     new->disks = g_array_new(FALSE, TRUE, sizeof(PagecacheSrcDisk));
     g_array_set_clear_func(new->disks, disk_clear);
     new->info = info_new(true, NULL);
+    new->begun = pagecache_src_now();
     WITH_QEMU_LOCK_GUARD(&src_lock) {
         assert(!src);
         qatomic_set(&src, g_steal_pointer(&new));
@@ -181,6 +185,7 @@ static void add_disks(PagecacheWireStart *start, GArray *hint_disks)
             };
 
             g_array_append_val(start->disks, w);
+            pagecache_src_disk(src, i)->path = g_strdup(d->path);
         }
     }
 }
@@ -400,12 +405,37 @@ int pagecache_src_complete(QEMUFile *f, void *opaque)
     src->info->has_blackout_time = true;
     src->info->blackout_time = qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start;
     pagecache_src_publish_end(src, true);
+    src->complete = true;
     trace_pagecache_src_complete(src->info->offered_pages,
                                  src->info->proven_pages,
                                  src->info->mismatched_pages,
                                  src->info->released_pages,
                                  src->info->blackout_time);
     return qemu_file_get_error(f);
+}
+
+/* For the log, which outlives this QEMU.  The guest does not wait for it. */
+static void say_what_was(PagecacheSrc *old)
+{
+    const MigrationPagecacheInfo *info = old->info;
+    uint64_t sent = migration_transferred_bytes();
+
+    if (!old->complete) {
+        return;
+    }
+    if (!info->hinted_pages) {
+        info_report("skip-pagecache: no page came from storage: %s",
+                    info->note ?: "there were no hints");
+        return;
+    }
+    info_report("skip-pagecache: %" PRIu64 " of %" PRIu64 " hinted pages (%"
+                PRIu64 " MiB) came from storage, %" PRIu64 " over the channel, "
+                "and %" PRIu64 " mismatched; about %.1f s saved",
+                info->proven_pages, info->hinted_pages,
+                info->refill_bytes / MiB, info->released_pages,
+                info->mismatched_pages,
+                sent ? (double)info->refill_bytes / sent *
+                       (pagecache_src_now() - old->begun) / 1000 : 0);
 }
 
 /* Much memory takes its time, and nobody need wait. */
@@ -434,6 +464,7 @@ void pagecache_src_cleanup(void *opaque)
         qatomic_set(&src, NULL);
     }
     pagecache_src_publish_end(old, false);
+    say_what_was(old);
     pagecache_src_map_end(old);
     /* They look at bitmaps and pages, which ram.c frees next. */
     pagecache_intake_free(old->intake);

@@ -338,18 +338,24 @@ static void test_given_up(void)
 {
     PcTest *t = pct_new_pair();
     QDict *info;
+    unsigned i;
 
     pct_hint_cache(t);
-    pct_scribble(t, CACHE_START, CACHE_PAGES);
+    /* evenly: 3 of 4 */
+    for (i = 0; i < CACHE_PAGES; i++) {
+        if (i % 4) {
+            pct_scribble(t, pct_cache_addr(i), 1);
+        }
+    }
     start(t);
-    pct_wait_figure(t->src, "mismatched-pages", 1024);
+    pct_wait_figure(t->src, "mismatched-pages", 700);
     pct_finish(t);
     pct_check_figures(t);
     info = pct_info(t->src);
-    pct_assert_contains(qdict_get_try_str(info, "given-up"),
-                        "most hinted pages differ from the disk");
+    g_assert_cmpstr(qdict_get_try_str(info, "given-up"), ==,
+                    "most hinted pages differ from the disk " DISK_PATH);
     g_assert_true(qdict_get_bool(info, "active"));
-    g_assert_cmpint(qdict_get_int(info, "proven-pages"), ==, 0);
+    g_assert_cmpint(qdict_get_int(info, "proven-pages"), <=, CACHE_PAGES / 4);
     qobject_unref(info);
 
     /* It is a verdict on one migration. */
