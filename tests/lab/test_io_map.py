@@ -39,6 +39,11 @@ def resident(vm):
     return said >> 10, sum(kept)
 
 
+def log(vm):
+    with open(vm.child.log, errors='replace') as file:
+        return file.read()
+
+
 def hop(tap, lab, source, host, where):
     """The guest moves to that host; what came of it, and the guest there."""
     destination = lab.vm(host, source.machine, incoming=True, paused=True)
@@ -54,6 +59,12 @@ def hop(tap, lab, source, host, where):
     tap.check(not source.kernel_trouble(), f"{where}: the guest's kernel log",
               source.kernel_trouble())
     scenario.hand_over(lab, source, destination)
+    there = outcome.destination
+    tap.check(f"{stats['proven-pages']} of {stats['hinted-pages']} hinted "
+              'pages' in log(source)
+              and f"{there['reported-pages']} of {there['offered-pages']} "
+              'offered pages' in log(destination),
+              f'{where}: both logs say so')
     destination.shell.resume()
     return stats, destination
 
