@@ -43,6 +43,7 @@ SUITES = (
     Suite('qtest', False, 2700, ('scripts/check-qtest',)),
     Suite('lab', False, 900, ('tests/lab/test_*.py',)),
     Suite('torture', False, 1800, ('tests/lab/check_torture.py',)),
+    Suite('guest-full', True, 1800, ('guest/linux/full*',)),
     Suite('kvm', True, 3600, ('scripts/check-kvm',)),
     Suite('model-full', True, 1800, ('tests/model/full_*.py',)),
     Suite('manual', True, 900, ('tests/docs/full_*.py',)),
