@@ -284,6 +284,8 @@ def main():
                 + ' '.join(suite.commands))
         return 0
 
+    # Ctrl-C is what some tests are about; a job in the background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.makedirs(LOGS, exist_ok=True)
     total = Counts()
     summary = []

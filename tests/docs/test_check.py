@@ -34,8 +34,8 @@ SAID = (
 RUNNER = '''
 import signal
 import sys
-# whoever started this may ignore it
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# as in the background; check does not go by that
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path.insert(0, {scripts!r})
 import check
 check.TOP = check.LOGS = {top!r}
