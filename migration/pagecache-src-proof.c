@@ -50,9 +50,10 @@ static PagecacheBreaker *breaker_of(PagecacheSrcDisk *disk, uint32_t producer)
 /* Most of what it hints for this disk is not what the destination reads. */
 static void give_up(PagecacheSrc *src, PagecacheBreaker *b, uint32_t disk)
 {
+    const char *path = pagecache_src_disk(src, disk)->path ?: "?";
+    bool other_disk = b->bad > OTHER_DISK;
     char *why = g_strdup_printf("%s hinted pages differ from the disk %s",
-                                b->bad > OTHER_DISK ? "nearly all" : "most",
-                                pagecache_src_disk(src, disk)->path ?: "?");
+                                other_disk ? "nearly all" : "most", path);
 
     b->given_up = true;
     pagecache_hints_refuse(b->producer, disk);
@@ -60,11 +61,11 @@ static void give_up(PagecacheSrc *src, PagecacheBreaker *b, uint32_t disk)
     warn_report("skip-pagecache: hints by %s are no longer used for this disk "
                 "in this migration: %s",
                 pagecache_hints_name(b->producer), why);
-    if (b->bad > OTHER_DISK) {
+    if (other_disk) {
         warn_report("skip-pagecache: the destination may have another disk "
                     "where the guest has its disk %s here, and the guest is "
                     "about to run on it; cancel the migration to prevent that",
-                    pagecache_src_disk(src, disk)->path ?: "?");
+                    path);
     }
     trace_pagecache_src_given_up(b->producer, disk, why);
     g_free(src->info->given_up);

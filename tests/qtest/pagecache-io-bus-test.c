@@ -13,20 +13,15 @@
 #include "hw/pci/pci_regs.h"
 #include "libqos/ahci.h"
 #include "libqos/libqos.h"
-#include "libqos/libqos-malloc.h"
 #include "libqos/pci-pc.h"
-#include "libqos/virtio-pci.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
-#include "standard-headers/linux/virtio_ring.h"
 #include "standard-headers/linux/virtio_scsi.h"
 #include "pagecache-test-blk.h"
 
-#define OBJECT          "-object pagecache-io-map,id=map "
 /* Memory of the drivers */
 #define OWN_START       PCT_BLK_START
 #define OWN_SIZE        PCT_BLK_SIZE
-#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
 
 /* Reads @len bytes from @sector of the disk. */
 typedef void ReadFunc(void *drive, uint64_t addr, uint64_t sector,
@@ -62,7 +57,7 @@ static void test_ahci(void)
 {
     PcTest *t = pct_new();
     g_autofree char *args = g_strdup_printf(
-        OBJECT "-blockdev file,node-name=disk0,filename=%s "
+        IO_MAP_ARGS "-blockdev file,node-name=disk0,filename=%s "
         "-device ide-hd,id=blk0,drive=disk0,bus=ide.0", t->disk);
     QOSState *qos = g_new0(QOSState, 1);
     AHCIQState *ahci = g_new0(AHCIQState, 1);
@@ -148,7 +143,7 @@ static void test_ide(void)
 {
     PcTest *t = pct_new();
     g_autofree char *args = g_strdup_printf(
-        OBJECT "-blockdev file,node-name=disk0,filename=%s "
+        IO_MAP_ARGS "-blockdev file,node-name=disk0,filename=%s "
         "-device ide-hd,id=blk0,drive=disk0,bus=ide.0,unit=0", t->disk);
     QPCIBus *bus;
     Ide ide;
@@ -179,10 +174,7 @@ static void test_ide(void)
 
 typedef struct Scsi {
     PcTest *t;
-    QPCIBus *bus;
-    QGuestAllocator alloc;
-    QVirtioPCIDevice *pci;
-    QVirtQueue *vq;
+    PctVirtio v;
     uint64_t header;            /* address of request and response */
     unsigned block;             /* the disk's, in bytes */
 } Scsi;
@@ -190,35 +182,17 @@ typedef struct Scsi {
 static Scsi *scsi_new(PcTest *t, unsigned block)
 {
     Scsi *s = g_new0(Scsi, 1);
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(SCSI_SLOT, 0) };
-    QVirtioDevice *dev;
 
     s->t = t;
     s->block = block;
-    s->bus = qpci_new_pc(t->src, NULL);
-    alloc_init(&s->alloc, 0, OWN_START, OWN_START + OWN_SIZE, PAGE);
-    s->pci = virtio_pci_new(s->bus, &addr);
-    g_assert_nonnull(s->pci);
-    dev = &s->pci->vdev;
-    qvirtio_pci_device_enable(s->pci);
-    qvirtio_start_device(dev);
-    qvirtio_set_features(dev, qvirtio_get_features(dev) &
-                              ~(QVIRTIO_F_BAD_FEATURE |
-                                1ULL << VIRTIO_RING_F_INDIRECT_DESC |
-                                1ULL << VIRTIO_RING_F_EVENT_IDX));
-    s->vq = qvirtqueue_setup(dev, &s->alloc, REQUEST_QUEUE);
-    qvirtio_set_driver_ok(dev);
-    s->header = guest_alloc(&s->alloc, PAGE);
+    pct_virtio_start(&s->v, t->src, SCSI_SLOT, REQUEST_QUEUE, OWN_START, 0);
+    s->header = guest_alloc(&s->v.alloc, PAGE);
     return s;
 }
 
 static void scsi_free(Scsi *s)
 {
-    qvirtqueue_cleanup(s->pci->vdev.bus, s->vq, &s->alloc);
-    g_free(s->pci->pdev);
-    g_free(s->pci);
-    alloc_destroy(&s->alloc);
-    qpci_free_pc(s->bus);
+    pct_virtio_end(&s->v);
     g_free(s);
 }
 
@@ -233,15 +207,13 @@ static uint8_t scsi_command(Scsi *s, const struct virtio_scsi_cmd_req *req,
 
     qtest_memwrite(qts, s->header, req, sizeof(*req));
     qtest_memwrite(qts, answer, &resp, sizeof(resp));
-    head = qvirtqueue_add(qts, s->vq, s->header, sizeof(*req), false, true);
-    qvirtqueue_add(qts, s->vq, answer, sizeof(resp), true, len > 0);
+    head = qvirtqueue_add(qts, s->v.vq, s->header, sizeof(*req), false, true);
+    qvirtqueue_add(qts, s->v.vq, answer, sizeof(resp), true, len > 0);
     if (len) {
-        qvirtqueue_add(qts, s->vq, addr, len, true, false);
+        qvirtqueue_add(qts, s->v.vq, addr, len, true, false);
     }
-    qvirtqueue_kick(qts, &s->pci->vdev, s->vq, head);
-    qvirtio_wait_used_elem(qts, &s->pci->vdev, s->vq, head, NULL, TIMEOUT_US);
-    s->vq->free_head = 0;
-    s->vq->num_free = s->vq->size;
+    pct_virtio_submit(&s->v, head);
+    pct_virtio_wait(&s->v, head);
     qtest_memread(qts, answer, &resp, sizeof(resp));
     g_assert_cmpint(resp.response, ==, VIRTIO_SCSI_S_OK);
     if (len) {
@@ -282,7 +254,7 @@ static void test_scsi(void)
 {
     PcTest *t = pct_new();
     g_autofree char *args = g_strdup_printf(
-        OBJECT SCSI_ARGS "-blockdev file,node-name=disk0,filename=%s "
+        IO_MAP_ARGS SCSI_ARGS "-blockdev file,node-name=disk0,filename=%s "
         "-device scsi-hd,id=blk0,drive=disk0,bus=scsi.0,scsi-id=0,lun=0",
         t->disk);
     Scsi *s;
@@ -302,7 +274,7 @@ static void test_medium(void)
     PcTest *t = pct_new();
     g_autofree char *other = pct_path(t, "other");
     g_autofree char *args = g_strdup_printf(
-        OBJECT SCSI_ARGS "-blockdev file,node-name=disk0,filename=%s,"
+        IO_MAP_ARGS SCSI_ARGS "-blockdev file,node-name=disk0,filename=%s,"
         "read-only=on -blockdev file,node-name=disk1,filename=%s,read-only=on "
         "-device scsi-cd,id=blk0,drive=disk0,bus=scsi.0,scsi-id=0,lun=0",
         t->disk, other);
@@ -343,7 +315,7 @@ static void test_4k_virtio_blk(void)
 {
     PcTest *t = pct_new();
     g_autofree char *args = g_strdup_printf(
-        OBJECT "-blockdev file,node-name=disk0,filename=%s "
+        IO_MAP_ARGS "-blockdev file,node-name=disk0,filename=%s "
         "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5,"
         "logical_block_size=4096,physical_block_size=4096", t->disk);
     PctBlk *blk;
@@ -361,7 +333,7 @@ static void test_4k_scsi(void)
 {
     PcTest *t = pct_new();
     g_autofree char *args = g_strdup_printf(
-        OBJECT SCSI_ARGS "-blockdev file,node-name=disk0,filename=%s "
+        IO_MAP_ARGS SCSI_ARGS "-blockdev file,node-name=disk0,filename=%s "
         "-device scsi-hd,id=blk0,drive=disk0,bus=scsi.0,scsi-id=0,lun=0,"
         "logical_block_size=4096,physical_block_size=4096", t->disk);
     Scsi *s;
@@ -404,7 +376,7 @@ static void test_unseen(void)
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        OBJECT "%s -blockdev null-co,node-name=null0,size=1048576,read-zeroes=on "
+        IO_MAP_ARGS "%s -blockdev null-co,node-name=null0,size=1048576,read-zeroes=on "
         "-blockdev null-co,node-name=null1,size=1048576,read-zeroes=on "
         "-device lsi53c895a,id=lsi,addr=0x7 "
         "-device scsi-hd,id=copied,drive=null0,bus=lsi.0 "

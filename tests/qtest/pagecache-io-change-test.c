@@ -13,15 +13,12 @@
 #include "qobject/qdict.h"
 #include "pagecache-test-blk.h"
 
-#define OBJECT          "-object pagecache-io-map,id=map "
 #define BLK             "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5 "
-/* Private pages, which the guest reads into when it likes */
-#define LATE            (PRIVATE_START + PRIVATE_SIZE - 2 * MiB)
 
 /* A source that tracks, with these disks */
 static PctBlk *start_tracked(PcTest *t, const char *disks)
 {
-    g_autofree char *args = g_strconcat(OBJECT, disks, NULL);
+    g_autofree char *args = g_strconcat(IO_MAP_ARGS, disks, NULL);
 
     pct_start_src(t, args);
     return pct_blk_new(t, DISK_SLOT);
@@ -215,7 +212,7 @@ static void test_shrunk(void)
 {
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *dst = g_strconcat(OBJECT, disk, NULL);
+    g_autofree char *dst = g_strconcat(IO_MAP_ARGS, disk, NULL);
     PctBlk *blk = start_tracked(t, disk);
 
     pct_blk_read(blk, CACHE_START, 2048, 32 * PAGE);
@@ -361,7 +358,7 @@ static void test_unplugged(void)
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *other = pct_path(t, "other");
     g_autofree char *args = g_strdup_printf(
-        OBJECT "%s -blockdev file,node-name=disk1,filename=%s", disk, other);
+        IO_MAP_ARGS "%s -blockdev file,node-name=disk1,filename=%s", disk, other);
     g_autofree uint8_t *zeros = g_malloc0(DISK_SIZE);
 
     t->machine = g_strdup("pc");
@@ -412,7 +409,7 @@ static void test_many_disks(void)
 {
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
+    g_autofree char *args = g_strconcat(IO_MAP_ARGS, disk, NULL);
     PctBlk *blk;
     unsigned i;
 

@@ -12,11 +12,6 @@
 #include "qobject/qdict.h"
 #include "pagecache-test-blk.h"
 
-/* Private pages that the channel does not reach before there are hints */
-#define LATE            (PRIVATE_START + PRIVATE_SIZE - 2 * MiB)
-
-#define OBJECT          "-object pagecache-io-map,id=map "
-
 /* A pair whose source tracks; nothing is read yet */
 static PcTest *tracked_pair(const char *object, PctBlk **blk)
 {
@@ -40,7 +35,7 @@ static void finish(PcTest *t, PctBlk *blk, int64_t pages)
 static void test_read(void)
 {
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
 
     pct_blk_read_cache(blk, 0, CACHE_PAGES);
     finish(t, blk, CACHE_PAGES);
@@ -64,7 +59,7 @@ static void read_large(const char *object, unsigned changed)
 
 static void test_samples(void)
 {
-    read_large(OBJECT, PAGE - 7);
+    read_large(IO_MAP_ARGS, PAGE - 7);
 }
 
 static void test_whole(void)
@@ -76,7 +71,7 @@ static void test_whole(void)
 static void test_changed(void)
 {
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
 
     pct_blk_read_cache(blk, 0, CACHE_PAGES);
     pct_write(t, pct_cache_addr(77) + 1000, "changed", 7);
@@ -90,7 +85,7 @@ static void test_iothread(void)
 {
     PcTest *t = pct_new();
     g_autofree char *args = g_strdup_printf(
-        OBJECT "-object iothread,id=io0 "
+        IO_MAP_ARGS "-object iothread,id=io0 "
         "-blockdev file,node-name=disk0,filename=%s "
         "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5,iothread=io0,"
         "num-queues=4", t->disk);
@@ -113,7 +108,7 @@ static void test_failed(void)
     const PctPiece piece = { pct_cache_addr(0), 16 * PAGE };
     PcTest *t = pct_new();
     g_autofree char *args = g_strdup_printf(
-        OBJECT "-blockdev blkdebug,node-name=disk0,image.driver=file,"
+        IO_MAP_ARGS "-blockdev blkdebug,node-name=disk0,image.driver=file,"
         "image.filename=%s,inject-error.0.event=none,"
         "inject-error.0.iotype=write "
         "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5,werror=report",
@@ -131,7 +126,7 @@ static void test_failed(void)
 static void test_write(void)
 {
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
 
     pct_blk_write(blk, LATE, 8, 16 * PAGE);
     pct_blk_write(blk, LATE + MiB, 1024, 16 * PAGE);
@@ -142,7 +137,7 @@ static void test_write(void)
 static void test_partial(void)
 {
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
 
     pct_blk_read(blk, CACHE_START + 512, 64, 4 * PAGE);
     pct_blk_read(blk, CACHE_START + 16 * PAGE, 2048, 16 * PAGE);
@@ -162,7 +157,7 @@ static void test_pieces(void)
         { CACHE_START + 12 * PAGE, 512 }, { CACHE_START + 14 * PAGE, 3584 },
     };
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
 
     g_assert_cmpint(pct_blk_readv(blk, 63, joined, 3), ==, 0);
     g_assert_cmpint(pct_blk_readv(blk, 4096, apart, 4), ==, 0);
@@ -173,7 +168,7 @@ static void test_pieces(void)
 static void test_twice(void)
 {
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
 
     pct_blk_read(blk, CACHE_START, 2048, 4 * PAGE);
     pct_blk_read(blk, LATE, 2048, 4 * PAGE);
@@ -184,7 +179,7 @@ static void test_twice(void)
 static void test_overwritten(void)
 {
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
 
     pct_blk_read(blk, CACHE_START, 2048, 4 * PAGE);
     pct_blk_write(blk, LATE, 2048 + 8, PAGE);
@@ -209,7 +204,7 @@ static void test_racing(void)
 {
     PcTest *t = pct_new();
     g_autofree char *args = g_strdup_printf(
-        OBJECT "-blockdev blkdebug,node-name=disk0,image.driver=file,"
+        IO_MAP_ARGS "-blockdev blkdebug,node-name=disk0,image.driver=file,"
         "image.filename=%s "
         "-device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5", t->disk);
     PctBlk *blk;
@@ -230,7 +225,7 @@ static void test_given_up(void)
 {
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
+    g_autofree char *args = g_strconcat(IO_MAP_ARGS, disk, NULL);
     g_autofree char *other = pct_path(t, "other");
     g_autofree char *dst = g_strdup_printf(
         "-blockdev file,node-name=disk0,filename=%s "
@@ -294,7 +289,7 @@ static void test_hotplugged(void)
 static void test_deleted(void)
 {
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
 
     pct_blk_read_cache(blk, 0, 16);
     qtest_qmp_assert_success(t->src, "{ 'execute': 'object-del', 'arguments':"
@@ -311,7 +306,7 @@ static void test_deleted(void)
 static void test_second(void)
 {
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
     QDict *error = qtest_qmp_assert_failure_ref(t->src,
         "{ 'execute': 'object-add', 'arguments': { 'id': 'second',"
         " 'qom-type': 'pagecache-io-map' } }");
@@ -336,7 +331,7 @@ static void test_late_look(void)
         g_test_skip("QEMU was built without faults on purpose");
         return;
     }
-    t = tracked_pair(OBJECT, &blk);
+    t = tracked_pair(IO_MAP_ARGS, &blk);
     pct_blk_read_cache(blk, 0, CACHE_PAGES);
     pct_arm(t->src, "slow-map");
     pct_migrate_slowly(t);
@@ -387,7 +382,7 @@ static void test_default(void)
 static void go_on(PcTest *t, int64_t pages)
 {
     g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
+    g_autofree char *args = g_strconcat(IO_MAP_ARGS, disk, NULL);
 
     pct_hop(t);
     pct_ready_dst(t, args);
@@ -399,7 +394,7 @@ static void go_on(PcTest *t, int64_t pages)
 static void test_chain(void)
 {
     PctBlk *blk;
-    PcTest *t = tracked_pair(OBJECT, &blk);
+    PcTest *t = tracked_pair(IO_MAP_ARGS, &blk);
 
     pct_blk_read_cache(blk, 0, CACHE_PAGES);
     pct_migrate_slowly(t);
@@ -422,7 +417,7 @@ static void test_goes_along(void)
         g_test_skip("QEMU was built without faults on purpose");
         return;
     }
-    t = tracked_pair(OBJECT, &blk);
+    t = tracked_pair(IO_MAP_ARGS, &blk);
     pct_blk_read_cache(blk, 0, CACHE_PAGES);
     pct_blk_read(blk, LATE, 2048, 16 * PAGE);
     pct_blk_free(blk);
@@ -443,7 +438,7 @@ static void test_stays(void)
 {
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strconcat(OBJECT, disk, NULL);
+    g_autofree char *args = g_strconcat(IO_MAP_ARGS, disk, NULL);
     PctBlk *blk;
 
     pct_start_pair(t, args, disk);

@@ -10,15 +10,9 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
-#include "libqos/libqos-malloc.h"
-#include "libqos/pci-pc.h"
-#include "libqos/virtio-pci.h"
 #include "standard-headers/linux/virtio_mem.h"
 #include "pagecache-test-blk.h"
 #include "pagecache-test-cpr.h"
-
-#define OBJECT          "-object pagecache-io-map,id=map "
-#define LATE            (PRIVATE_START + PRIVATE_SIZE - 2 * MiB)
 
 /* --- virtio-mem --- */
 
@@ -28,58 +22,20 @@
 #define MORE_SIZE       (2 * BLOCK)
 /* Memory of its driver */
 #define MEM_START       (PCT_BLK_START + PCT_BLK_SIZE)
-#define MEM_SIZE        PCT_BLK_SIZE
-#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
 
 static char *mem_args(PcTest *t, const char *file)
 {
     g_autofree char *disk = pct_disk_args(t);
 
     return g_strdup_printf(
-        OBJECT "%s -m slots=1,maxmem=1G "
+        IO_MAP_ARGS "%s -m slots=1,maxmem=1G "
         "-object memory-backend-file,id=more,size=4M,share=on,mem-path=%s "
         "-device virtio-mem-pci,memdev=more,id=more0,requested-size=4M,"
         "block-size=2M,memaddr=0x100000000,addr=0x6", disk, file);
 }
 
-/* The guest plugs the first blocks, and unplugs the last one later. */
-typedef struct Mem {
-    QTestState *qts;
-    QPCIBus *bus;
-    QGuestAllocator alloc;
-    QVirtioPCIDevice *pci;
-    QVirtQueue *vq;
-} Mem;
-
-static void mem_start(Mem *m, QTestState *qts)
-{
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(MEM_SLOT, 0) };
-    QVirtioDevice *dev;
-
-    m->qts = qts;
-    m->bus = qpci_new_pc(qts, NULL);
-    alloc_init(&m->alloc, 0, MEM_START, MEM_START + MEM_SIZE, PAGE);
-    m->pci = virtio_pci_new(m->bus, &addr);
-    g_assert_nonnull(m->pci);
-    dev = &m->pci->vdev;
-    qvirtio_pci_device_enable(m->pci);
-    qvirtio_start_device(dev);
-    qvirtio_set_features(dev, 1ULL << VIRTIO_F_VERSION_1 |
-                              1ULL << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE);
-    m->vq = qvirtqueue_setup(dev, &m->alloc, 0);
-    qvirtio_set_driver_ok(dev);
-}
-
-static void mem_end(Mem *m)
-{
-    qvirtqueue_cleanup(m->pci->vdev.bus, m->vq, &m->alloc);
-    g_free(m->pci->pdev);
-    g_free(m->pci);
-    alloc_destroy(&m->alloc);
-    qpci_free_pc(m->bus);
-}
-
-static void mem_request(Mem *m, uint16_t type, uint64_t addr, unsigned blocks)
+static void mem_request(PctVirtio *mem, uint16_t type, uint64_t addr,
+                        unsigned blocks)
 {
     struct virtio_mem_req req = {
         .type = cpu_to_le16(type),
@@ -88,26 +44,18 @@ static void mem_request(Mem *m, uint16_t type, uint64_t addr, unsigned blocks)
         },
     };
     struct virtio_mem_resp resp;
-    uint64_t at = guest_alloc(&m->alloc, PAGE);
+    uint64_t at = guest_alloc(&mem->alloc, PAGE);
     uint32_t head;
 
-    qtest_memwrite(m->qts, at, &req, sizeof(req));
-    head = qvirtqueue_add(m->qts, m->vq, at, sizeof(req), false, true);
-    qvirtqueue_add(m->qts, m->vq, at + sizeof(req), sizeof(resp), true, false);
-    qvirtqueue_kick(m->qts, &m->pci->vdev, m->vq, head);
-    qvirtio_wait_used_elem(m->qts, &m->pci->vdev, m->vq, head, NULL,
-                           TIMEOUT_US);
-    qtest_memread(m->qts, at + sizeof(req), &resp, sizeof(resp));
+    qtest_memwrite(mem->qts, at, &req, sizeof(req));
+    head = qvirtqueue_add(mem->qts, mem->vq, at, sizeof(req), false, true);
+    qvirtqueue_add(mem->qts, mem->vq, at + sizeof(req), sizeof(resp), true,
+                   false);
+    pct_virtio_submit(mem, head);
+    pct_virtio_wait(mem, head);
+    qtest_memread(mem->qts, at + sizeof(req), &resp, sizeof(resp));
     g_assert_cmpint(le16_to_cpu(resp.type), ==, VIRTIO_MEM_RESP_ACK);
-    guest_free(&m->alloc, at);
-}
-
-static int64_t allocated(const char *name)
-{
-    struct stat st;
-
-    g_assert_cmpint(stat(name, &st), ==, 0);
-    return st.st_blocks * 512;
+    guest_free(&mem->alloc, at);
 }
 
 /*
@@ -122,26 +70,26 @@ static void test_unplugged(void)
     g_autofree char *src = mem_args(t, ram[0]);
     g_autofree char *dst = mem_args(t, ram[1]);
     PctBlk *blk;
-    Mem m;
+    PctVirtio mem;
 
     pct_start_src(t, src);
-    mem_start(&m, t->src);
-    mem_request(&m, VIRTIO_MEM_REQ_PLUG, MORE_START, 2);
+    pct_virtio_start(&mem, t->src, MEM_SLOT, 0, MEM_START, 0);
+    mem_request(&mem, VIRTIO_MEM_REQ_PLUG, MORE_START, 2);
     blk = pct_blk_new(t, DISK_SLOT);
     pct_blk_read_cache(blk, 0, CACHE_PAGES);
     g_assert_cmpint(pct_blk_readv(blk, 0, &piece, 1), ==, 0);
     pct_blk_free(blk);
-    g_assert_cmpint(allocated(ram[0]), ==, MORE_SIZE);
-    mem_request(&m, VIRTIO_MEM_REQ_UNPLUG, MORE_START + BLOCK, 1);
-    g_assert_cmpint(allocated(ram[0]), ==, BLOCK);
-    pct_learn(t, MEM_START, MEM_SIZE);
-    mem_end(&m);
+    g_assert_cmpint(pct_allocated(ram[0]), ==, MORE_SIZE);
+    mem_request(&mem, VIRTIO_MEM_REQ_UNPLUG, MORE_START + BLOCK, 1);
+    g_assert_cmpint(pct_allocated(ram[0]), ==, BLOCK);
+    pct_learn(t, MEM_START, PCT_VIRTIO_SIZE);
+    pct_virtio_end(&mem);
     pct_ready_dst(t, dst);
     pct_migrate_hinted(t, CACHE_PAGES + BLOCK / PAGE);
     g_assert_cmpint(pct_figure(t->src, "io-map-entries"), ==,
                     CACHE_PAGES + BLOCK / PAGE);
-    g_assert_cmpint(allocated(ram[0]), ==, BLOCK);
-    g_assert_cmpint(allocated(ram[1]), ==, BLOCK);
+    g_assert_cmpint(pct_allocated(ram[0]), ==, BLOCK);
+    g_assert_cmpint(pct_allocated(ram[1]), ==, BLOCK);
     pct_free(t);
 }
 
@@ -152,7 +100,7 @@ static void test_cpr(void)
 {
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
-    g_autofree char *args = g_strdup_printf(OBJECT "%s " PCT_CPR_ARGS, disk);
+    g_autofree char *args = g_strdup_printf(IO_MAP_ARGS "%s " PCT_CPR_ARGS, disk);
     PctBlk *blk;
 
     pct_start_src(t, args);

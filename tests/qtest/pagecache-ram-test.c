@@ -145,14 +145,6 @@ static void test_ignored(void)
 
 /* --- RAM that is unplugged --- */
 
-static int64_t allocated(const char *name)
-{
-    struct stat st;
-
-    g_assert_cmpint(stat(name, &st), ==, 0);
-    return st.st_blocks;
-}
-
 /*
  * virtio-mem has unplugged all of it: no page is there to be refilled, and
  * none comes into being by that.
@@ -174,7 +166,7 @@ static void test_discarded(void)
     pct_start_src(t, args[0]);
     pct_start_dst(t, args[1]);
     pct_on(t);
-    g_assert_cmpint(allocated(name[1]), ==, 0);
+    g_assert_cmpint(pct_allocated(name[1]), ==, 0);
     hint_more(t);
     start(t);
     pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
@@ -183,8 +175,8 @@ static void test_discarded(void)
     pct_check_figures(t);
     g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==, CACHE_PAGES);
     g_assert_cmpint(pct_figure(t->src, "proven-pages"), ==, CACHE_PAGES);
-    g_assert_cmpint(allocated(name[0]), ==, 0);
-    g_assert_cmpint(allocated(name[1]), ==, 0);
+    g_assert_cmpint(pct_allocated(name[0]), ==, 0);
+    g_assert_cmpint(pct_allocated(name[1]), ==, 0);
     pct_free(t);
 }
 

@@ -7,23 +7,12 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
-#include "hw/pci/pci_regs.h"
-#include "libqos/libqos-malloc.h"
-#include "libqos/pci-pc.h"
-#include "libqos/virtio-pci.h"
 #include "standard-headers/linux/virtio_blk.h"
-#include "standard-headers/linux/virtio_ring.h"
 #include "pagecache-test-blk.h"
-
-#define TIMEOUT_US      (30 * G_USEC_PER_SEC)
 
 struct PctBlk {
     PcTest *t;
-    QTestState *qts;
-    QPCIBus *bus;
-    QGuestAllocator alloc;
-    QVirtioPCIDevice *pci;
-    QVirtQueue *vq;
+    PctVirtio v;
     uint64_t header;            /* address of a request's header and status */
     uint32_t head;              /* the request's first descriptor */
 };
@@ -33,39 +22,17 @@ struct PctBlk {
 PctBlk *pct_blk_new(PcTest *t, unsigned slot)
 {
     PctBlk *blk = g_new0(PctBlk, 1);
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(slot, 0) };
-    QVirtioDevice *dev;
 
     blk->t = t;
-    blk->qts = t->src;
-    blk->bus = qpci_new_pc(t->src, NULL);
-    alloc_init(&blk->alloc, 0, PCT_BLK_START, PCT_BLK_START + PCT_BLK_SIZE,
-               PAGE);
-    blk->pci = virtio_pci_new(blk->bus, &addr);
-    g_assert_nonnull(blk->pci);
-    dev = &blk->pci->vdev;
-    qvirtio_pci_device_enable(blk->pci);
-    qvirtio_start_device(dev);
-    qvirtio_set_features(dev, qvirtio_get_features(dev) &
-                              ~(QVIRTIO_F_BAD_FEATURE |
-                                1ULL << VIRTIO_RING_F_INDIRECT_DESC |
-                                1ULL << VIRTIO_RING_F_EVENT_IDX |
-                                1ULL << VIRTIO_BLK_F_SCSI));
-    blk->vq = qvirtqueue_setup(dev, &blk->alloc, 0);
-    qvirtio_set_driver_ok(dev);
-    blk->header = guest_alloc(&blk->alloc, PAGE);
+    pct_virtio_start(&blk->v, t->src, slot, 0, PCT_BLK_START,
+                     1ULL << VIRTIO_BLK_F_SCSI);
+    blk->header = guest_alloc(&blk->v.alloc, PAGE);
     return blk;
 }
 
 void pct_blk_free(PctBlk *blk)
 {
-    /* another driver gives its device the same addresses */
-    qpci_config_writew(blk->pci->pdev, PCI_COMMAND, 0);
-    qvirtqueue_cleanup(blk->pci->vdev.bus, blk->vq, &blk->alloc);
-    g_free(blk->pci->pdev);
-    g_free(blk->pci);
-    alloc_destroy(&blk->alloc);
-    qpci_free_pc(blk->bus);
+    pct_virtio_end(&blk->v);
     g_free(blk);
 }
 
@@ -75,27 +42,25 @@ static void submit(PctBlk *blk, uint32_t type, uint64_t sector,
     struct virtio_blk_outhdr header = {
         .type = cpu_to_le32(type), .sector = cpu_to_le64(sector),
     };
+    QTestState *qts = blk->v.qts;
+    QVirtQueue *vq = blk->v.vq;
     unsigned i;
 
-    qtest_memwrite(blk->qts, blk->header, &header, sizeof(header));
-    qtest_writeb(blk->qts, STATUS(blk), 0xff);
-    blk->head = qvirtqueue_add(blk->qts, blk->vq, blk->header, sizeof(header),
-                               false, true);
+    qtest_memwrite(qts, blk->header, &header, sizeof(header));
+    qtest_writeb(qts, STATUS(blk), 0xff);
+    blk->head = qvirtqueue_add(qts, vq, blk->header, sizeof(header), false,
+                               true);
     for (i = 0; i < n; i++) {
-        qvirtqueue_add(blk->qts, blk->vq, pieces[i].addr, pieces[i].len,
+        qvirtqueue_add(qts, vq, pieces[i].addr, pieces[i].len,
                        type == VIRTIO_BLK_T_IN, true);
     }
-    qvirtqueue_add(blk->qts, blk->vq, STATUS(blk), 1, true, false);
-    qvirtqueue_kick(blk->qts, &blk->pci->vdev, blk->vq, blk->head);
+    qvirtqueue_add(qts, vq, STATUS(blk), 1, true, false);
+    pct_virtio_submit(&blk->v, blk->head);
 }
 
 static uint8_t complete(PctBlk *blk)
 {
-    qvirtio_wait_used_elem(blk->qts, &blk->pci->vdev, blk->vq, blk->head, NULL,
-                           TIMEOUT_US);
-    /* the ring wraps: descriptors are used one after the other */
-    blk->vq->free_head = 0;
-    blk->vq->num_free = blk->vq->size;
+    pct_virtio_wait(&blk->v, blk->head);
     pct_learn(blk->t, PCT_BLK_START, PCT_BLK_SIZE);
     return blk->t->ram[STATUS(blk)];
 }
@@ -168,7 +133,7 @@ void pct_blk_write_zeroes(PctBlk *blk, uint64_t sector, uint32_t sectors)
         .addr = blk->header + 64, .len = sizeof(zeroes),
     };
 
-    qtest_memwrite(blk->qts, piece.addr, &zeroes, sizeof(zeroes));
+    qtest_memwrite(blk->v.qts, piece.addr, &zeroes, sizeof(zeroes));
     g_assert_cmpint(request(blk, VIRTIO_BLK_T_WRITE_ZEROES, 0, &piece, 1), ==,
                     0);
 }

@@ -11,11 +11,16 @@
 #ifndef TESTS_QTEST_PAGECACHE_TEST_BLK_H
 #define TESTS_QTEST_PAGECACHE_TEST_BLK_H
 
-#include "pagecache-test-lib.h"
+#include "pagecache-test-virtio.h"
 
 /* Memory of the driver: bytes */
 #define PCT_BLK_START   (22 * MiB)
-#define PCT_BLK_SIZE    (64 * KiB)
+#define PCT_BLK_SIZE    PCT_VIRTIO_SIZE
+
+/* QEMU remembers what the guest reads and writes. */
+#define IO_MAP_ARGS     "-object pagecache-io-map,id=map "
+/* Private pages that the channel does not reach before there are hints */
+#define LATE            (PRIVATE_START + PRIVATE_SIZE - 2 * MiB)
 
 typedef struct PctBlk PctBlk;
 

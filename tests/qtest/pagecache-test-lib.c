@@ -484,6 +484,14 @@ void pct_eject(QTestState *who)
                              "  'arguments': { 'node-name': 'disk0' } }");
 }
 
+int64_t pct_allocated(const char *name)
+{
+    struct stat st;
+
+    g_assert_cmpint(stat(name, &st), ==, 0);
+    return st.st_blocks * 512;
+}
+
 void pct_kill(QTestState *qts)
 {
     pid_t pid = qtest_pid(qts);

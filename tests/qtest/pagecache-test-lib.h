@@ -170,6 +170,8 @@ bool pct_qemu_img(const char *format, ...) G_GNUC_PRINTF(1, 2);
 void pct_wait_deleted(QTestState *who, const char *id);
 /* The guest ejects the disk (machine "pc") as if it had been asked to. */
 void pct_eject(QTestState *who);
+/* Bytes of a file that take space, or memory */
+int64_t pct_allocated(const char *name);
 /* Ends a QEMU as kill -9 does it, which libqtest would take for a crash. */
 void pct_kill(QTestState *qts);
 
