@@ -119,9 +119,22 @@ def interrupted(tap, name, stage, delay, numbers, group=False):
             more = surroundings(child.pid) - before
             tap.check(not more, 'no mount, device or file is left',
                       f'left: {more}\n{error}')
-        left = space & _namespaces(_everything())
+        left = _lasting(lambda: space & _namespaces(_everything()), 10)
         tap.check(not left, 'no namespace is left', f'left: {left}')
     return child and child.pid
+
+
+def _lasting(look, timeout):
+    """
+    What look() finds even after timeout s.  A process that is about to end has
+    lost its environment, by which marked() knows it, but not its namespace.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        found = look()
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
 
 
 def _everything():

@@ -170,15 +170,26 @@ static unsigned count_threads(void)
     return count_entries("/proc/self/task");
 }
 
-/* All readers are gone, and their threads with them */
-static void wait_threads(unsigned n)
+static unsigned count_fds(void)
+{
+    return count_entries("/proc/self/fd");
+}
+
+/* What there is without a reader: set before the first test */
+static unsigned threads;
+
+/*
+ * All readers are gone, and their threads with them: also those of tests
+ * before, some of which end a while after the last callback.
+ */
+static void wait_gone(void)
 {
     int i;
 
-    for (i = 0; i < 5000 && count_threads() > n; i++) {
+    for (i = 0; i < 5000 && count_threads() > threads; i++) {
         g_usleep(2000);
     }
-    g_assert_cmpuint(count_threads(), <=, n);
+    g_assert_cmpuint(count_threads(), <=, threads);
 }
 
 static char *disk_file_named(const char *name, size_t bytes)
@@ -439,7 +450,6 @@ static void test_hang(const void *opaque)
     PagecacheReaderConfig config;
     PagecacheReaderStats stats;
     PagecacheReader *r;
-    unsigned threads = count_threads();
     Sink *s;
 
     if (!can_do(opaque)) {
@@ -483,7 +493,7 @@ static void test_hang(const void *opaque)
     close_and_check(r, s);
 
     faults_clear();             /* let them end, for the leak checkers */
-    wait_threads(threads);
+    wait_gone();
 }
 
 /* All that may be in flight is stuck: the disk is given up */
@@ -491,7 +501,6 @@ static void test_all_hang(const void *opaque)
 {
     g_autofree char *path = NULL;
     PagecacheReaderConfig config;
-    unsigned threads = count_threads();
     PagecacheReader *r;
     Sink *s;
 
@@ -521,7 +530,7 @@ static void test_all_hang(const void *opaque)
     assert_error(r, "no read could be started for 300 ms");
     close_and_check(r, s);
     faults_clear();
-    wait_threads(threads);
+    wait_gone();
 }
 
 /* Most disks hang from their first read on; the others are read all the same */
@@ -532,7 +541,7 @@ static void test_most_hang(const void *opaque)
     PagecacheReader *r[HUNG + WELL];
     PagecacheReaderConfig config;
     Sink *s[HUNG + WELL];
-    unsigned threads = count_threads(), i;
+    unsigned i;
 
     if (!can_do(opaque)) {
         return;
@@ -559,14 +568,14 @@ static void test_most_hang(const void *opaque)
         close_and_check(r[i], s[i]);
     }
     faults_clear();
-    wait_threads(threads);
+    wait_gone();
 }
 
 /* Of many disks, all of them read: few threads, one descriptor each */
 static void test_many_disks(const void *opaque)
 {
     enum { DISKS = 70 };
-    unsigned threads = count_threads(), fds, i, most = 0;
+    unsigned fds, i, most = 0;
     g_autofree char *path = NULL;
     PagecacheReader *r[DISKS];
     PagecacheReaderConfig config;
@@ -577,7 +586,8 @@ static void test_many_disks(const void *opaque)
     }
     path = disk_file(DISK);
     faults_clear();
-    fds = count_entries("/proc/self/fd");
+    wait_gone();
+    fds = count_fds();
     for (i = 0; i < DISKS; i++) {
         s[i] = sink_new(1000, 0);
         s[i]->delay_us = 1000;
@@ -588,7 +598,7 @@ static void test_many_disks(const void *opaque)
         g_assert_cmpint(reader_state(r[i]), ==, PAGECACHE_READER_IDLE);
     }
     /* the watchdog, and nothing else */
-    g_assert_cmpuint(count_entries("/proc/self/fd"), ==, fds);
+    g_assert_cmpuint(count_fds(), ==, fds);
     g_assert_cmpuint(count_threads(), <=, threads + 1);
     for (i = 0; i < DISKS; i++) {
         submit(r[i], s[i], 8 * i, 200);
@@ -602,18 +612,18 @@ static void test_many_disks(const void *opaque)
         check_method(r[i]);
     }
     g_test_message("%u disks: %u threads, %u descriptors", DISKS,
-                   most - threads, count_entries("/proc/self/fd") - fds);
+                   most - threads, count_fds() - fds);
     /*
      * Watchdog, rings, workers, the kernel's.  16 workers and one that waits
      * are enough, but a loaded machine may make some late.
      */
     g_assert_cmpuint(most - threads, <=, 1 + 2 + 64 + 2 * 8);
-    g_assert_cmpuint(count_entries("/proc/self/fd") - fds, <=, DISKS + 4);
+    g_assert_cmpuint(count_fds() - fds, <=, DISKS + 4);
     for (i = 0; i < DISKS; i++) {
         close_and_check(r[i], s[i]);
     }
-    wait_threads(threads);
-    g_assert_cmpuint(count_entries("/proc/self/fd"), ==, fds);
+    wait_gone();
+    g_assert_cmpuint(count_fds(), ==, fds);
 }
 
 /* Kernels that have some of what the ring would like to have, or none */
@@ -626,7 +636,7 @@ static void test_old_kernel(void)
 #endif
         0,
     };
-    unsigned i, threads = count_threads();
+    unsigned i;
 
     for (i = 0; i < G_N_ELEMENTS(no_flags) && can_do("ring"); i++) {
         g_autofree char *path = disk_file(DISK);
@@ -639,7 +649,7 @@ static void test_old_kernel(void)
         read_random(r, s, DISK, 1000);
         check_method(r);
         close_and_check(r, s);
-        wait_threads(threads);      /* the next one has a ring of its own */
+        wait_gone();            /* the next one has a ring of its own */
     }
     faults.no_flags = 0;
 }
@@ -650,7 +660,7 @@ static void test_one_ring(void)
     g_autofree char *path = NULL;
     PagecacheReaderConfig config;
     PagecacheReader *r[3];
-    unsigned i, threads = count_threads();
+    unsigned i;
     Sink *s[3];
 
     if (!can_do("ring")) {
@@ -670,7 +680,7 @@ static void test_one_ring(void)
         close_and_check(r[i], s[i]);
     }
     faults.rings = UINT_MAX;
-    wait_threads(threads);
+    wait_gone();
 }
 
 /* --- Tests of who calls back ---------------------------------------------- */
@@ -750,7 +760,6 @@ static void test_open_hangs(void)
     g_autofree char *path = g_build_filename(dir, "fifo", NULL);
     Sink *s = sink_new(100, 0);
     PagecacheReaderConfig config = sink_config(s);
-    unsigned threads = count_threads();
     PagecacheReader *r;
     int fd;
 
@@ -765,8 +774,8 @@ static void test_open_hangs(void)
     close_and_check(r, s);
     fd = open(path, O_RDWR);
     g_assert_cmpint(fd, >=, 0);
-    wait_threads(threads);
     close(fd);
+    wait_gone();
     unlink(path);
 }
 
@@ -814,7 +823,7 @@ static void test_descriptors(void)
     path = disk_file(DISK);
     g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &old), ==, 0);
     few = old;
-    few.rlim_cur = count_entries("/proc/self/fd") + 60;
+    few.rlim_cur = count_fds() + 60;
     g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &few), ==, 0);
     check_refused(path, 0, 0, "file descriptors are in use, expected 65 or "
                   "more to be left (RLIMIT_NOFILE)");
@@ -827,7 +836,7 @@ static void read_passed(const char *path, int passed, int ret,
     PagecacheReaderSpec *spec = pagecache_reader_spec_alloc(&file_ops);
     Sink *s = sink_new(100, 0);
     PagecacheReaderConfig config = sink_config(s);
-    unsigned fds = count_entries("/proc/self/fd");
+    unsigned fds = count_fds();
     PagecacheReader *r;
 
     spec->name = g_strdup("/dev/fdset/3");
@@ -841,8 +850,9 @@ static void read_passed(const char *path, int passed, int ret,
     if (text) {
         assert_error(r, text);
     }
-    g_assert_cmpuint(count_entries("/proc/self/fd"), <=, fds + 2);
+    g_assert_cmpuint(count_fds(), <=, fds + 2);
     close_and_check(r, s);
+    wait_gone();
 }
 
 /* A descriptor that was passed in, with all that it may be */
@@ -936,6 +946,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     /* a sanitizer's own thread comes with the first one: before we count */
     g_thread_join(g_thread_new("first", nothing, NULL));
+    threads = count_threads();
     /* not /tmp, which may be a tmpfs and have no O_DIRECT */
     dir = g_mkdtemp(g_strdup("/var/tmp/pagecache-reader-XXXXXX"));
     g_assert_nonnull(dir);
