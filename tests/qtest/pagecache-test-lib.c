@@ -13,10 +13,14 @@
 #include "qobject/qjson.h"
 #include "qobject/qlist.h"
 #include "pagecache-test-lib.h"
+#include "pagecache-test-ram.h"
 
 /* The legacy hole: below it and above 1 MiB everything is RAM */
 #define HOLE_START      (640 * KiB)
 #define HOLE_END        (1 * MiB)
+
+/* For pct_ram_fill(); zero before, and afterwards */
+#define SCRATCH         (64 * KiB)
 
 /* libqtest reads a line in small pieces and looks for its end each time */
 #define CHUNK           (16 * KiB)
@@ -26,18 +30,20 @@
 #define CACHE_SECTOR    2048
 
 #define TIMEOUT_US      (60 * G_USEC_PER_SEC)
+/* QEMU takes 5 ms of a processor for an answer to query-migrate */
+#define POLL_US         (10 * 1000)
 
 /* Of the machine "pc": a bit for each slot */
 #define ACPI_EJECT      0xae08
 
 /* --- content --- */
 
-static void fill_random(PcTest *t, uint8_t *buf, size_t len)
+static void fill_random(GRand *rand, uint8_t *buf, size_t len)
 {
     size_t i;
 
     for (i = 0; i < len; i += 4) {
-        uint32_t word = g_rand_int(t->rand);
+        uint32_t word = g_rand_int(rand);
 
         memcpy(buf + i, &word, 4);
     }
@@ -78,7 +84,7 @@ void pct_scribble(PcTest *t, uint64_t addr, unsigned n)
 {
     g_autofree uint8_t *data = g_malloc(n * PAGE);
 
-    fill_random(t, data, n * PAGE);
+    fill_random(t->rand, data, n * PAGE);
     pct_write(t, addr, data, n * PAGE);
 }
 
@@ -91,12 +97,7 @@ void pct_zero(PcTest *t, uint64_t addr, unsigned n)
 
 void pct_learn(PcTest *t, uint64_t addr, size_t len)
 {
-    size_t i;
-
-    for (i = 0; i < len; i += CHUNK) {
-        qtest_bufread(t->src, addr + i, t->ram + addr + i,
-                      MIN(CHUNK, len - i));
-    }
+    pct_ram_read(t->src, addr, t->ram + addr, len);
 }
 
 void pct_scribble_disk(PcTest *t, uint64_t sector, unsigned pages)
@@ -104,47 +105,82 @@ void pct_scribble_disk(PcTest *t, uint64_t sector, unsigned pages)
     g_autofree uint8_t *data = g_malloc(pages * PAGE);
     int fd = open(t->disk, O_WRONLY);
 
-    fill_random(t, data, pages * PAGE);
+    fill_random(t->rand, data, pages * PAGE);
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(pwrite(fd, data, pages * PAGE, sector * 512), ==,
                     pages * PAGE);
     close(fd);
 }
 
-static void fill_ram(PcTest *t)
+/* What a disk holds at first, the same for each test */
+static const uint8_t *first_disk(void)
 {
+    static uint8_t *content;
+    g_autoptr(GRand) rand = NULL;
+
+    if (!content) {
+        rand = g_rand_new_with_seed(20260101);
+        content = pct_ram_alloc(DISK_SIZE);
+        fill_random(rand, content, DISK_SIZE);
+    }
+    return content;
+}
+
+/* What RAM holds at first: the private pages and the cache */
+static const uint8_t *first_ram(void)
+{
+    static uint8_t *content;
+    g_autoptr(GRand) rand = NULL;
     unsigned i;
 
-    memset(t->ram, 0, RAM_SIZE);
-    fill_random(t, t->ram + PRIVATE_START, PRIVATE_SIZE);
-    for (i = 0; i < CACHE_PAGES; i++) {
-        memcpy(t->ram + pct_cache_addr(i),
-               t->disk_data + pct_cache_sector(i) * 512, PAGE);
+    if (!content) {
+        rand = g_rand_new_with_seed(20260102);
+        content = pct_ram_alloc(RAM_SIZE);
+        fill_random(rand, content + PRIVATE_START, PRIVATE_SIZE);
+        for (i = 0; i < CACHE_PAGES; i++) {
+            memcpy(content + pct_cache_addr(i),
+                   first_disk() + pct_cache_sector(i) * 512, PAGE);
+        }
     }
-    guest_write(t->src, PRIVATE_START, t->ram + PRIVATE_START, PRIVATE_SIZE);
-    guest_write(t->src, CACHE_START, t->ram + CACHE_START, CACHE_SIZE);
-    /* what QEMU itself has put there */
-    pct_learn(t, 0, HOLE_START);
+    return content;
+}
+
+static const PctRamFile *ram_file(void)
+{
+    static PctRamFile *file;
+
+    if (!file) {
+        file = pct_ram_file_new();
+        pct_ram_file_add(file, PRIVATE_START, first_ram() + PRIVATE_START,
+                         PRIVATE_SIZE);
+        pct_ram_file_add(file, CACHE_START, first_ram() + CACHE_START,
+                         CACHE_SIZE);
+    }
+    return file;
+}
+
+static uint64_t first_wrong(PcTest *t, QTestState *who, uint64_t from,
+                            uint64_t to)
+{
+    uint8_t *buf = pct_ram_alloc(to - from);
+    uint64_t addr = to;
+
+    pct_ram_read(who, from, buf, to - from);
+    if (memcmp(buf, t->ram + from, to - from)) {
+        addr = from;
+        while (buf[addr - from] == t->ram[addr]) {
+            addr++;
+        }
+    }
+    pct_ram_release(buf, to - from);
+    return addr;
 }
 
 uint64_t pct_first_wrong(PcTest *t, QTestState *who)
 {
-    g_autofree uint8_t *buf = g_malloc(CHUNK);
-    uint64_t addr;
-    unsigned i;
+    uint64_t addr = first_wrong(t, who, 0, HOLE_START);
 
-    for (addr = 0; addr < RAM_SIZE; addr += CHUNK) {
-        if (addr >= HOLE_START && addr < HOLE_END) {
-            continue;
-        }
-        qtest_bufread(who, addr, buf, CHUNK);
-        for (i = 0; i < CHUNK && memcmp(buf, t->ram + addr, CHUNK); i++) {
-            if (buf[i] != t->ram[addr + i]) {
-                return addr + i;
-            }
-        }
-    }
-    return RAM_SIZE;
+    return addr < HOLE_START ? addr : first_wrong(t, who, HOLE_END, RAM_SIZE);
 }
 
 void pct_check_memory(PcTest *t, QTestState *who)
@@ -196,10 +232,10 @@ PcTest *pct_new(void)
     g_assert_nonnull(t->dir);
     t->disk = pct_path(t, "disk");
     t->uri = g_strdup_printf("unix:%s/migrate", t->dir);
-    t->rand = g_rand_new_with_seed(20260101);
-    t->ram = g_malloc0(RAM_SIZE);
-    t->disk_data = g_malloc(DISK_SIZE);
-    fill_random(t, t->disk_data, DISK_SIZE);
+    t->rand = g_rand_new_with_seed(20260103);
+    t->ram = pct_ram_alloc(RAM_SIZE);
+    t->disk_data = pct_ram_alloc(DISK_SIZE);
+    memcpy(t->disk_data, first_disk(), DISK_SIZE);
     g_assert_true(g_file_set_contents(t->disk, (char *)t->disk_data,
                                       DISK_SIZE, NULL));
     return t;
@@ -216,8 +252,15 @@ QTestState *pct_start(PcTest *t, const char *args)
 
 void pct_start_src(PcTest *t, const char *args)
 {
-    t->src = pct_start(t, args);
-    fill_ram(t);
+    g_autofree char *disk = pct_disk_args(t);
+    g_autofree char *fill = pct_ram_file_args(ram_file());
+    g_autofree char *all = g_strdup_printf("%s %s", args ?: disk, fill);
+
+    t->src = pct_start(t, all);
+    memcpy(t->ram, first_ram(), RAM_SIZE);
+    pct_ram_fill(t->src, ram_file(), SCRATCH);
+    /* what QEMU itself has put there */
+    pct_learn(t, 0, HOLE_START);
 }
 
 void pct_start_dst(PcTest *t, const char *args)
@@ -277,13 +320,26 @@ static void remove_dir(const char *dir)
     g_assert_cmpint(g_rmdir(dir), ==, 0);
 }
 
+void pct_quit(QTestState *who)
+{
+    gint64 end = g_get_monotonic_time() + G_USEC_PER_SEC;
+    siginfo_t info = { };
+
+    kill(qtest_pid(who), SIGTERM);
+    while (!waitid(P_PID, qtest_pid(who), &info, WEXITED | WNOHANG | WNOWAIT) &&
+           !info.si_pid && g_get_monotonic_time() < end) {
+        g_usleep(2000);
+    }
+    qtest_quit(who);
+}
+
 void pct_free(PcTest *t)
 {
     if (t->src) {
-        qtest_quit(t->src);
+        pct_quit(t->src);
     }
     if (t->dst) {
-        qtest_quit(t->dst);
+        pct_quit(t->dst);
     }
     remove_dir(t->dir);
     g_rand_free(t->rand);
@@ -291,15 +347,15 @@ void pct_free(PcTest *t)
     g_free(t->disk);
     g_free(t->uri);
     g_free(t->connect_uri);
-    g_free(t->disk_data);
-    g_free(t->ram);
+    pct_ram_release(t->disk_data, DISK_SIZE);
+    pct_ram_release(t->ram, RAM_SIZE);
     g_free(t->machine);
     g_free(t);
 }
 
 void pct_hop(PcTest *t)
 {
-    qtest_quit(t->src);
+    pct_quit(t->src);
     t->src = t->dst;
     t->dst = NULL;
     qtest_qmp_assert_success(t->src, "{ 'execute': 'cont' }");
@@ -362,17 +418,35 @@ void pct_full_speed(PcTest *t)
     migrate_set_parameter_int(t->src, "max-bandwidth", 0);
 }
 
+/* As wait_for_migration_status() does, but not busy with asking */
+static void wait_status(QTestState *who, const char *goal, const char *ungoal)
+{
+    gint64 end = g_get_monotonic_time() + 2 * TIMEOUT_US;
+    bool there = false;
+
+    while (!there) {
+        QDict *info = migrate_query(who);
+        const char *status = qdict_get_try_str(info, "status") ?: "none";
+
+        g_assert_cmpstr(status, !=, ungoal);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        there = g_str_equal(status, goal);
+        qobject_unref(info);
+        if (!there) {
+            g_usleep(POLL_US);
+        }
+    }
+}
+
 void pct_wait_complete(PcTest *t)
 {
-    wait_for_migration_complete(t->src);
-    wait_for_migration_complete(t->dst);
+    wait_status(t->src, "completed", "failed");
+    wait_status(t->dst, "completed", "failed");
 }
 
 void pct_wait_failed(QTestState *who)
 {
-    static const char *ungoals[] = { "completed", NULL };
-
-    wait_for_migration_status(who, "failed", ungoals);
+    wait_status(who, "failed", "completed");
 }
 
 void pct_finish(PcTest *t)
@@ -534,7 +608,7 @@ void pct_wait_figure(QTestState *who, const char *name, int64_t least)
             g_error("waited for %s to be %" PRIi64 " in vain: %s", name,
                     least, s->str);
         }
-        g_usleep(2000);
+        g_usleep(POLL_US);
     }
 }
 

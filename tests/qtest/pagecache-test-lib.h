@@ -70,6 +70,8 @@ typedef struct PcTest {
 PcTest *pct_new(void);
 /* The same with a source and a destination, memory filled, both on */
 PcTest *pct_new_pair(void);
+/* qtest_quit(), which looks every 100 ms only whether QEMU has ended */
+void pct_quit(QTestState *who);
 /* Quits what runs, removes what was made */
 void pct_free(PcTest *t);
 
