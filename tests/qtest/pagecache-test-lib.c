@@ -323,12 +323,15 @@ static void remove_dir(const char *dir)
 void pct_quit(QTestState *who)
 {
     gint64 end = g_get_monotonic_time() + G_USEC_PER_SEC;
+    pid_t pid = qtest_pid(who);
     siginfo_t info = { };
 
-    kill(qtest_pid(who), SIGTERM);
-    while (!waitid(P_PID, qtest_pid(who), &info, WEXITED | WNOHANG | WNOWAIT) &&
-           !info.si_pid && g_get_monotonic_time() < end) {
-        g_usleep(2000);
+    if (pid > 0) {      /* it has not ended before */
+        kill(pid, SIGTERM);
+        while (!waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
+               !info.si_pid && g_get_monotonic_time() < end) {
+            g_usleep(2000);
+        }
     }
     qtest_quit(who);
 }
