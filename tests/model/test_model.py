@@ -84,6 +84,32 @@ CLAIM_BUGS = {
     'COPIERS_PLAIN_LOAD': (('REVOKE',), 'ok_refill_seen'),
 }
 
+RIGHT = 'ok_frozen_content'
+PLACED = 'ok_placed_once'
+LAZY = (
+    ('a page from the switch on', ()),
+    ('the channels break', ('RECOVER',)),
+    ('the source goes', ('DEATH',)),
+    ('the source is not needed', ('ALONE',)),
+    # Not a bug: the last stage has claimed what is still to be placed.
+    ('END after the last pages', ('BUG_END_AFTER_LAST',)),
+    # Nor this: requests and the last stage pass over nothing.
+    ('held after resume', ('RECOVER', 'BUG_HELD_AFTER_RESUME')),
+)
+LAZY_BUGS = {
+    'SWITCH_AFTER_DISCARD': (MAIN, STUCK),
+    'NO_PHASE_CHECK': (MAIN, STUCK),
+    'DIGEST_BEFORE_STOP': (MAIN, RIGHT),
+    'UNVERIFIED': (MAIN, RIGHT),
+    'PROOF_FORGOTTEN': (MAIN, RIGHT),
+    'OK_AFTER_SWITCH': (MAIN, STUCK),
+    'NO_CLAIM_BY_CHANNEL': (MAIN, PLACED),
+    'PRESENCE_BY_CLAIM': (MAIN, STUCK),
+    'PLACED_BEFORE_LISTEN': (MAIN, STUCK),
+    'LAST_STAGE_PASSES_OVER': (MAIN, STUCK),
+    'NO_RECEIVED_BIT': (('RECOVER',), PLACED),
+}
+
 HOLD_BUGS = {
     'NO_TURN': 'ok_never_sent',
     'SENT_NOT_CHECKED': 'ok_never_sent',
@@ -136,11 +162,19 @@ def hold():
         yield Run('hold', 'BUG_' + bug, ('BUG_' + bug,), finds)
 
 
+def lazy():
+    for name, defines in LAZY:
+        yield Run('lazy', title(name), defines)
+    for bug, (defines, finds) in LAZY_BUGS.items():
+        yield Run('lazy', 'BUG_' + bug, (*defines, 'BUG_' + bug), finds)
+
+
 def runs():
     yield from protocol()
     yield from dirty_log()
     yield from claim()
     yield from hold()
+    yield from lazy()
 
 
 def read(path):
