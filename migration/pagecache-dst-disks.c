@@ -159,7 +159,7 @@ PagecacheDstDisk *pagecache_dst_disk(PagecacheDst *d, uint32_t id)
     g_assert_not_reached();     /* pagecache_wire_check_offer() has seen it */
 }
 
-static void add_disk_info(MigrationPagecacheInfo *info, PagecacheDstDisk *disk)
+static MigrationPagecacheDisk *disk_info(PagecacheDstDisk *disk)
 {
     MigrationPagecacheDisk *out = g_new0(MigrationPagecacheDisk, 1);
     PagecacheReaderStats stats = disk->stats;
@@ -190,17 +190,20 @@ static void add_disk_info(MigrationPagecacheInfo *info, PagecacheDstDisk *disk)
     out->reads = stats.reads;
     out->errors = stats.errors;
     out->timeouts = stats.timeouts;
-    QAPI_LIST_PREPEND(info->disks, out);
+    return out;
 }
 
-void pagecache_dst_disks_info(PagecacheDst *d, MigrationPagecacheInfo *info)
+MigrationPagecacheDiskList *pagecache_dst_disks_info(PagecacheDst *d)
 {
+    MigrationPagecacheDiskList *disks = NULL;
     guint i;
 
-    info->has_disks = true;
     for (i = d->disks->len; i-- > 0;) {
-        add_disk_info(info, &g_array_index(d->disks, PagecacheDstDisk, i));
+        QAPI_LIST_PREPEND(disks, disk_info(&g_array_index(d->disks,
+                                                          PagecacheDstDisk,
+                                                          i)));
     }
+    return disks;
 }
 
 /* --- the end --- */

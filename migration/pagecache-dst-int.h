@@ -68,7 +68,7 @@ void coroutine_fn pagecache_dst_open_disks(PagecacheDst *d);
 /* The disk that an offer names, which was checked */
 PagecacheDstDisk *pagecache_dst_disk(PagecacheDst *d, uint32_t id);
 /* The figures of all of them, closed or not */
-void pagecache_dst_disks_info(PagecacheDst *d, MigrationPagecacheInfo *info);
+MigrationPagecacheDiskList *pagecache_dst_disks_info(PagecacheDst *d);
 /* Doesn't wait for reads that are under way. */
 void pagecache_dst_close_disks(PagecacheDst *d);
 

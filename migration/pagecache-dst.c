@@ -484,13 +484,14 @@ MigrationPagecacheInfo *pagecache_dst_info(void)
     info->offered_pages = stat64_get(&dst->offered);
     info->reported_pages = reported_pages(dst, PAGECACHE_REPORT_OK);
     info->unavailable_pages = reported_pages(dst, PAGECACHE_REPORT_UNAVAILABLE);
-    info->has_superseded_pages = true;
-    info->superseded_pages = pagecache_refill_superseded(dst->refill);
+    info->destination = g_new0(MigrationPagecacheDestination, 1);
+    info->destination->superseded_pages =
+        pagecache_refill_superseded(dst->refill);
     info->refill_bytes = info->reported_pages << dst->page_bits;
     info->has_io_map_entries = dst->features & PAGECACHE_WIRE_FEATURE_MAP;
     info->io_map_entries = stat64_get(&dst->io_map_entries);
     info->has_blackout_time = dst->blackout_us >= 0;
     info->blackout_time = dst->blackout_us;
-    pagecache_dst_disks_info(dst, info);
+    info->destination->disks = pagecache_dst_disks_info(dst);
     return info;
 }

@@ -68,8 +68,8 @@ static void give_up(PagecacheSrc *src, PagecacheBreaker *b, uint32_t disk)
                     path);
     }
     trace_pagecache_src_given_up(b->producer, disk, why);
-    g_free(src->info->given_up);
-    src->info->given_up = why;
+    g_free(src->info->source->given_up);
+    src->info->source->given_up = why;
 }
 
 /*
@@ -341,12 +341,12 @@ static void take_proof(PagecacheSrc *src, const PagecacheProofPage *p)
             ram_pagecache_take_dirty(p->rb, p->page, 1, &(unsigned long){ 0 });
             ram_pagecache_unlock_dirty();
         }
-        src->info->proven_pages++;
+        src->info->source->proven_pages++;
     } else {
         if (!pagecache_fault(PAGECACHE_FAULT_BREAK_MARK)) {
             ram_pagecache_mark_dirty(p->rb, p->page);
         }
-        src->info->mismatched_pages++;
+        src->info->source->mismatched_pages++;
     }
     trace_pagecache_src_proof(p->rb->idstr, p->page, p->equal);
     count_proof(src, p);

@@ -70,15 +70,7 @@ static MigrationPagecacheInfo *info_new(bool active, const char *reason)
 
     info->active = active;
     info->reason = g_strdup(reason);
-    info->has_hinted_pages = true;
-    info->has_dropped_hints = true;
-    info->has_duplicate_pages = true;
-    info->has_proven_pages = true;
-    info->has_mismatched_pages = true;
-    info->has_released_pages = true;
-    info->has_pooled_pages = true;
-    info->has_in_flight_pages = true;
-    info->has_refill_rate = true;
+    info->source = g_new0(MigrationPagecacheSource, 1);
     return info;
 }
 
@@ -244,8 +236,8 @@ int pagecache_src_setup(QEMUFile *f, void *opaque, Error **errp)
 
     if (pagecache_io_disks_on()) {
         src->features = PAGECACHE_WIRE_FEATURE_MAP;
-        src->info->has_unseen = true;
-        src->info->unseen = pagecache_io_unseen();
+        src->info->source->has_unseen = true;
+        src->info->source->unseen = pagecache_io_unseen();
     }
     start->features = src->features;
     start->page_bits = src->page_bits;
@@ -337,8 +329,8 @@ int pagecache_src_iterate(QEMUFile *f, void *opaque)
         error_free(err);
         return -EINVAL;
     }
-    stat64_set(&proven_bytes, pagecache_src_to_bytes(src,
-                                                     src->info->proven_pages));
+    stat64_set(&proven_bytes,
+               pagecache_src_to_bytes(src, src->info->source->proven_pages));
     if (map) {
         qemu_put_buffer(f, map->data, map->len);
     } else {
@@ -407,9 +399,9 @@ int pagecache_src_complete(QEMUFile *f, void *opaque)
     pagecache_src_publish_end(src, true);
     src->complete = true;
     trace_pagecache_src_complete(src->info->offered_pages,
-                                 src->info->proven_pages,
-                                 src->info->mismatched_pages,
-                                 src->info->released_pages,
+                                 src->info->source->proven_pages,
+                                 src->info->source->mismatched_pages,
+                                 src->info->source->released_pages,
                                  src->info->blackout_time);
     return qemu_file_get_error(f);
 }
@@ -418,22 +410,23 @@ int pagecache_src_complete(QEMUFile *f, void *opaque)
 static void say_what_was(PagecacheSrc *old)
 {
     const MigrationPagecacheInfo *info = old->info;
+    const MigrationPagecacheSource *s = info->source;
     uint64_t sent = migration_transferred_bytes();
 
     if (!old->complete) {
         return;
     }
-    if (!info->hinted_pages) {
+    if (!s->hinted_pages) {
         info_report("skip-pagecache: no page came from storage: %s",
-                    info->note ?: "there were no hints");
+                    s->note ?: "there were no hints");
         return;
     }
     info_report("skip-pagecache: %" PRIu64 " of %" PRIu64 " hinted pages (%"
                 PRIu64 " MiB) came from storage, %" PRIu64 " over the channel, "
                 "and %" PRIu64 " mismatched; about %.1f s saved",
-                info->proven_pages, info->hinted_pages,
-                info->refill_bytes / MiB, info->released_pages,
-                info->mismatched_pages,
+                s->proven_pages, s->hinted_pages,
+                info->refill_bytes / MiB, s->released_pages,
+                s->mismatched_pages,
                 sent ? (double)info->refill_bytes / sent *
                        (pagecache_src_now() - old->begun) / 1000 : 0);
 }

@@ -61,6 +61,9 @@ def patches():
 def figures():
     schema, guide = read('qapi/pagecache.json'), read(GUIDE)
     names = (members(schema, 'MigrationPagecacheInfo')
+             + members(schema, 'MigrationPagecacheSource')
+             + members(schema, 'MigrationPagecacheDestination')
+             + members(schema, 'MigrationPagecacheProducer')
              + members(schema, 'MigrationPagecacheDisk')
              + members(schema, 'MigrationPagecacheLeftOut')
              + enum(schema, 'PagecacheReaderStatus')

@@ -580,6 +580,19 @@ void pct_kill(QTestState *qts)
 
 /* --- figures --- */
 
+static void add_all(QDict *info, const char *side)
+{
+    QDict *figures = qdict_get_qdict(info, side);
+    const QDictEntry *e;
+
+    for (e = figures ? qdict_first(figures) : NULL; e;
+         e = qdict_next(figures, e)) {
+        g_assert_false(qdict_haskey(info, qdict_entry_key(e)));
+        qdict_put_obj(info, qdict_entry_key(e),
+                      qobject_ref(qdict_entry_value(e)));
+    }
+}
+
 QDict *pct_info(QTestState *who)
 {
     QDict *rsp = migrate_query(who);
@@ -587,6 +600,13 @@ QDict *pct_info(QTestState *who)
 
     qobject_ref(info);
     qobject_unref(rsp);
+    if (info) {
+        /* one side's, and not the other's */
+        g_assert_true(qdict_haskey(info, "source") !=
+                      qdict_haskey(info, "destination"));
+        add_all(info, "source");
+        add_all(info, "destination");
+    }
     return info;
 }
 

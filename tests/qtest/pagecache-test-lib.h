@@ -177,7 +177,10 @@ int64_t pct_allocated(const char *name);
 /* Ends a QEMU as kill -9 does it, which libqtest would take for a crash. */
 void pct_kill(QTestState *qts);
 
-/* "pagecache" of query-migrate, or NULL; qobject_unref() it */
+/*
+ * "pagecache" of query-migrate, or NULL; qobject_unref() it.  What only this
+ * side has stands among the rest, and in "source" or "destination" as well.
+ */
 QDict *pct_info(QTestState *who);
 /* One of its figures; -1 if it isn't there */
 int64_t pct_figure(QTestState *who, const char *name);

@@ -471,11 +471,16 @@ void pair_finish(PcPair *p)
 int64_t pair_figure(PcPair *p, const char *name)
 {
     QDict *rsp = migrate_query(p->g->qts);
-    QDict *info = qdict_get_qdict(rsp, "pagecache");
+    QDict *info = qdict_get_qdict(rsp, "pagecache"), *source;
     int64_t n;
 
     g_assert_nonnull(info);
-    n = qdict_get_try_int(info, name, -1);
+    source = qdict_get_qdict(info, "source");
+    g_assert_nonnull(source);
+    n = qdict_get_try_int(source, name, -1);
+    if (n < 0) {
+        n = qdict_get_try_int(info, name, -1);
+    }
     qobject_unref(rsp);
     return n;
 }

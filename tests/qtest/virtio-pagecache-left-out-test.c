@@ -43,7 +43,7 @@ static QList *get_list(PcPair *p)
     QList *list;
 
     g_assert_nonnull(info);
-    list = qdict_get_qlist(info, "left-out");
+    list = qdict_get_qlist(qdict_get_qdict(info, "source"), "left-out");
     qobject_ref(list);
     qobject_unref(rsp);
     return list;
