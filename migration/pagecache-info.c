@@ -10,6 +10,7 @@
 #include "pagecache-hooks.h"
 #include "pagecache-ledger.h"
 #include "pagecache-left-out.h"
+#include "pagecache-text.h"
 
 /*
  * A QEMU that has received a guest and sends it on is both; what it does now
@@ -68,8 +69,8 @@ static void print_source(Monitor *mon, const MigrationPagecacheSource *s)
                    " pages dropped, %" PRIu64 " pages duplicate)\n",
                    s->hinted_pages, s->dropped_hints, s->duplicate_pages);
     print_producers(mon, s->producers);
-    if (s->note) {
-        monitor_printf(mon, "note: %s\n", s->note);
+    if (s->has_note) {
+        monitor_printf(mon, "note: %s\n", s->note_text);
     }
     if (s->has_map_time) {
         monitor_printf(mon, "map time: %" PRIu64 " ms\n", s->map_time);
@@ -82,8 +83,8 @@ static void print_source(Monitor *mon, const MigrationPagecacheSource *s)
                    " pages\n", s->pooled_pages, s->in_flight_pages);
     monitor_printf(mon, "refill rate: %" PRIu64 " kbytes/s\n",
                    s->refill_rate >> 10);
-    if (s->given_up) {
-        monitor_printf(mon, "given up: %s\n", s->given_up);
+    if (s->has_given_up) {
+        monitor_printf(mon, "given up: %s\n", s->given_up_text);
     }
     print_left_out(mon, s->left_out);
     print_unseen(mon, s->unseen);
@@ -91,9 +92,11 @@ static void print_source(Monitor *mon, const MigrationPagecacheSource *s)
 
 static void print_disk(Monitor *mon, const MigrationPagecacheDisk *d)
 {
+    g_autofree char *name = pagecache_disk_text(d->id, d->device);
+
     monitor_printf(mon, "disk %s: %s%s%s%s%s%s, %" PRIu64 " kbytes in %"
                    PRIu64 " reads, %" PRIu64 " errors (%" PRIu64
-                   " timeouts)%s%s\n", d->device,
+                   " timeouts)%s%s\n", name,
                    PagecacheReaderStatus_str(d->status),
                    d->reader ? " by " : "", d->reader ?: "",
                    d->method ? " (" : "", d->method ?: "",
@@ -121,7 +124,7 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
     }
     monitor_printf(mon, "skip-pagecache: %s%s%s\n",
                    info->active ? "active" : "inactive",
-                   info->reason ? ", " : "", info->reason ?: "");
+                   info->has_reason ? ": " : "", info->reason_text ?: "");
     monitor_printf(mon, "offered: %" PRIu64 " pages, reported: %" PRIu64
                    " pages, unavailable: %" PRIu64 " pages\n",
                    info->offered_pages, info->reported_pages,

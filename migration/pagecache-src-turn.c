@@ -25,7 +25,9 @@
 #include "pagecache-hooks.h"
 #include "pagecache-io-disks.h"
 #include "pagecache-ledger.h"
+#include "pagecache-note.h"
 #include "pagecache-src-int.h"
+#include "pagecache-text.h"
 #include "ram.h"
 #include "trace.h"
 
@@ -39,6 +41,8 @@
 #define FIRST_HINTS_MS      50
 #define FIRST_OFFERS_MS     20
 #define SYNC_INTERVAL_MS    100
+/* From then on it is worth a note that the guest has not answered. */
+#define SILENT_MS           1000
 
 #define now_ms              pagecache_src_now
 #define to_bytes            pagecache_src_to_bytes
@@ -409,7 +413,8 @@ static void sum_proofs(PagecacheSrc *src, uint32_t producer,
     }
 }
 
-static void tell_hints(PagecacheSrc *src)
+/* Returns the producers, for g_array_unref(). */
+static GArray *tell_hints(PagecacheSrc *src)
 {
     g_autoptr(GArray) producers = g_array_new(FALSE, FALSE,
                                               sizeof(PagecacheProducerStats));
@@ -437,21 +442,39 @@ static void tell_hints(PagecacheSrc *src)
         sum_proofs(src, of->id, p);
         QAPI_LIST_PREPEND(s->producers, p);
     }
-    g_clear_pointer(&s->note, g_free);
-    if (!s->hinted_pages && !pagecache_io_disks_on()) {
-        s->note = g_strdup("no hints; with -object pagecache-io-map QEMU "
-                              "makes them itself, and the guest needs no "
-                              "driver");
+    return g_steal_pointer(&producers);
+}
+
+/* @producers: of PagecacheProducerStats; @ended: nothing more is to come */
+static void tell_note(PagecacheSrc *src, const GArray *producers, bool ended)
+{
+    MigrationPagecacheSource *s = src->info->source;
+    const PagecacheNoteInput in = {
+        .producers = producers,
+        .io_map = pagecache_io_disks_on(),
+        .patient = now_ms() - src->begun >= SILENT_MS,
+        .ended = ended,
+        .ram_pages = to_pages(src, ram_bytes_total()),
+    };
+    PagecacheNote note = pagecache_note(src->info, &in);
+
+    g_clear_pointer(&s->note_text, g_free);
+    s->has_note = note != PAGECACHE_NOTE__MAX;
+    if (s->has_note) {
+        s->note = note;
+        s->note_text = g_strdup(pagecache_note_text(note));
     }
 }
 
-static void tell(PagecacheSrc *src)
+static void tell(PagecacheSrc *src, bool ended)
 {
+    g_autoptr(GArray) producers = NULL;
     MigrationPagecacheInfo *info = src->info;
     MigrationPagecacheSource *s = info->source;
     PagecacheOffersCounts counts;
 
-    tell_hints(src);
+    pagecache_src_look_at_producers(src);
+    producers = tell_hints(src);
     if (src->running) {
         pagecache_offers_counts(src->offers, &counts);
         s->duplicate_pages = pagecache_intake_unfit(src->intake);
@@ -461,6 +484,7 @@ static void tell(PagecacheSrc *src)
         info->refill_bytes = to_bytes(src, s->proven_pages);
         s->refill_rate = storage_rate(src);
     }
+    tell_note(src, producers, ended);
     pagecache_ledger_write(PAGECACHE_OUTGOING,
                            QAPI_CLONE(MigrationPagecacheInfo, info));
 }
@@ -469,7 +493,7 @@ static void publish(PagecacheSrc *src)
 {
     src->info->source->pooled_pages = waiting(src);
     src->info->source->in_flight_pages = in_flight(src);
-    tell(src);
+    tell(src, false);
 }
 
 void pagecache_src_publish_end(PagecacheSrc *src, bool switchover)
@@ -480,7 +504,7 @@ void pagecache_src_publish_end(PagecacheSrc *src, bool switchover)
     }
     src->info->source->pooled_pages = 0;
     src->info->source->in_flight_pages = 0;
-    tell(src);
+    tell(src, true);
 }
 
 /* --- a turn --- */

@@ -493,7 +493,7 @@ static void test_info_migrate(void)
     pct_assert_contains(dst, "superseded: 0 pages\r\n");
     pct_assert_contains(dst, "unavailable: 0 pages\r\n");
     g_assert_null(strstr(dst, "hinted: "));
-    pct_assert_contains(dst, "disk " DISK_PATH ": ready by file (");
+    pct_assert_contains(dst, "disk blk0 (" DISK_PATH "): ready by file (");
     pct_assert_contains(dst, "), 8192 kbytes in ");
     pct_free(t);
 }

@@ -200,7 +200,10 @@ void pct_hint_rest(PcTest *t);
 int64_t pct_transferred(QTestState *who);
 /* query-migrate's error-desc, or NULL; g_free() it */
 char *pct_error(QTestState *who);
+/* @reason: as programs read it */
 void pct_assert_inactive(QTestState *who, const char *reason);
+/* Some hints were given up: @reason, for programs, and in words @text */
+void pct_check_given_up(QTestState *who, const char *reason, const char *text);
 /* That of the source, in a migration that was a plain one */
 void pct_check_inactive(PcTest *t, const char *reason);
 /* What query-status says */
