@@ -30,34 +30,28 @@ static bool goes_to_a_socket(MigrationState *s)
            object_dynamic_cast(ioc, TYPE_QIO_CHANNEL_TLS);
 }
 
-const char *pagecache_why_inactive(MigrationState *s)
+bool pagecache_is_possible(MigrationState *s, PagecacheInactiveReason *reason)
 {
     if (migrate_mapped_ram()) {
-        return "the capability mapped-ram is on";
+        *reason = PAGECACHE_INACTIVE_REASON_MAPPED_RAM;
+    } else if (migrate_background_snapshot()) {
+        *reason = PAGECACHE_INACTIVE_REASON_BACKGROUND_SNAPSHOT;
+    } else if (migrate_rdma()) {
+        *reason = PAGECACHE_INACTIVE_REASON_RDMA;
+    } else if (migrate_colo()) {
+        *reason = PAGECACHE_INACTIVE_REASON_X_COLO;
+    } else if (!goes_to_a_socket(s)) {
+        *reason = PAGECACHE_INACTIVE_REASON_NO_SOCKET;
+    } else if (migrate_postcopy_ram()) {
+        *reason = PAGECACHE_INACTIVE_REASON_POSTCOPY_RAM;
+    } else if (migrate_xbzrle()) {
+        *reason = PAGECACHE_INACTIVE_REASON_XBZRLE;
+    } else if (migrate_mode_is_cpr(s)) {
+        *reason = PAGECACHE_INACTIVE_REASON_CPR;
+    } else if (current_machine->cgs) {
+        *reason = PAGECACHE_INACTIVE_REASON_CONFIDENTIAL;
+    } else {
+        return true;
     }
-    if (migrate_background_snapshot()) {
-        return "the capability background-snapshot is on";
-    }
-    if (migrate_rdma()) {
-        return "the migration uses RDMA";
-    }
-    if (migrate_colo()) {
-        return "the capability x-colo is on";
-    }
-    if (!goes_to_a_socket(s)) {
-        return "the target of the migration is no socket";
-    }
-    if (migrate_postcopy_ram()) {
-        return "the capability postcopy-ram is on";
-    }
-    if (migrate_xbzrle()) {
-        return "the capability xbzrle is on";
-    }
-    if (migrate_mode_is_cpr(s)) {
-        return "the migration mode is one of cpr";
-    }
-    if (current_machine->cgs) {
-        return "the guest's memory is confidential";
-    }
-    return NULL;
+    return false;
 }

@@ -119,3 +119,17 @@ int pagecache_disk_find(BlockBackend *blk)
     }
     return -1;
 }
+
+/* The id of virtio-blk-pci is that of the proxy, which owns what has the disk. */
+const char *pagecache_disk_id(const PagecacheDisk *disk)
+{
+    Object *obj = OBJECT(disk->dev);
+
+    GLOBAL_STATE_CODE();
+    for (; obj && object_dynamic_cast(obj, TYPE_DEVICE); obj = obj->parent) {
+        if (DEVICE(obj)->id) {
+            return DEVICE(obj)->id;
+        }
+    }
+    return NULL;
+}

@@ -14,7 +14,9 @@
 #include "qemu/pagecache-fault.h"
 #include "migration.h"
 #include "pagecache-dst-int.h"
+#include "pagecache-events.h"
 #include "pagecache-io-disks.h"
+#include "pagecache-text.h"
 #include "trace.h"
 
 static void disk_clear(void *opaque)
@@ -22,6 +24,7 @@ static void disk_clear(void *opaque)
     PagecacheDstDisk *disk = opaque;
 
     g_free(disk->path);
+    g_free(disk->dev_id);
     g_free(disk->error);
     g_free(disk->stats.last_error);
     g_array_unref(disk->runs);
@@ -76,9 +79,11 @@ static void open_disk(PagecacheDst *d, guint nr)
 
     if (own) {
         disk->io_number = pagecache_io_disks_number(own->blk);
+        disk->dev_id = g_strdup(pagecache_disk_id(own));
     }
     if (d->no_digest) {
         disk->error = g_strdup(d->no_digest);
+        pagecache_event_disk_given_up(disk->dev_id, disk->path, disk->error);
         return;
     }
     if (!own) {
@@ -101,9 +106,12 @@ static void open_disk(PagecacheDst *d, guint nr)
         }
     }
     if (!disk->reader) {
+        g_autofree char *name = pagecache_disk_text(disk->dev_id, disk->path);
+
         disk->error = g_strdup(error_get_pretty(err));
-        warn_report("skip-pagecache: can't read disk '%s' here: %s",
-                    disk->path, disk->error);
+        warn_report("skip-pagecache: can't read disk '%s' here: %s", name,
+                    disk->error);
+        pagecache_event_disk_given_up(disk->dev_id, disk->path, disk->error);
         error_free(err);
     }
     trace_pagecache_dst_disk(disk->path, disk->error ?: "reader open");
@@ -159,7 +167,7 @@ PagecacheDstDisk *pagecache_dst_disk(PagecacheDst *d, uint32_t id)
     g_assert_not_reached();     /* pagecache_wire_check_offer() has seen it */
 }
 
-static void add_disk_info(MigrationPagecacheInfo *info, PagecacheDstDisk *disk)
+static MigrationPagecacheDisk *disk_info(PagecacheDstDisk *disk)
 {
     MigrationPagecacheDisk *out = g_new0(MigrationPagecacheDisk, 1);
     PagecacheReaderStats stats = disk->stats;
@@ -170,6 +178,7 @@ static void add_disk_info(MigrationPagecacheInfo *info, PagecacheDstDisk *disk)
         stats.last_error = g_strdup(stats.last_error);
     }
     out->device = g_strdup(disk->path);
+    out->id = g_strdup(disk->dev_id);
     out->reader = g_strdup(stats.engine);
     out->method = g_strdup(stats.method);
     if (disk->error) {
@@ -190,16 +199,49 @@ static void add_disk_info(MigrationPagecacheInfo *info, PagecacheDstDisk *disk)
     out->reads = stats.reads;
     out->errors = stats.errors;
     out->timeouts = stats.timeouts;
-    QAPI_LIST_PREPEND(info->disks, out);
+    return out;
 }
 
-void pagecache_dst_disks_info(PagecacheDst *d, MigrationPagecacheInfo *info)
+MigrationPagecacheDiskList *pagecache_dst_disks_info(PagecacheDst *d)
+{
+    MigrationPagecacheDiskList *disks = NULL;
+    guint i;
+
+    for (i = d->disks->len; i-- > 0;) {
+        QAPI_LIST_PREPEND(disks, disk_info(&g_array_index(d->disks,
+                                                          PagecacheDstDisk,
+                                                          i)));
+    }
+    return disks;
+}
+
+/* --- given up --- */
+
+static void look_at_disk(PagecacheDstDisk *disk)
+{
+    g_autofree char *name = pagecache_disk_text(disk->dev_id, disk->path);
+    PagecacheReaderStats stats;
+
+    if (!disk->reader || disk->told) {
+        return;
+    }
+    pagecache_reader_stats(disk->reader, &stats);
+    if (stats.state == PAGECACHE_READER_FAILED) {
+        disk->told = true;
+        warn_report("skip-pagecache: disk '%s' is not read any more in this "
+                    "migration: %s", name, stats.last_error ?: "?");
+        pagecache_event_disk_given_up(disk->dev_id, disk->path,
+                                      stats.last_error ?: "?");
+    }
+    g_free(stats.last_error);
+}
+
+void pagecache_dst_look_at_disks(PagecacheDst *d)
 {
     guint i;
 
-    info->has_disks = true;
-    for (i = d->disks->len; i-- > 0;) {
-        add_disk_info(info, &g_array_index(d->disks, PagecacheDstDisk, i));
+    for (i = 0; i < d->disks->len; i++) {
+        look_at_disk(&g_array_index(d->disks, PagecacheDstDisk, i));
     }
 }
 

@@ -36,9 +36,11 @@ typedef struct PagecacheDstDisk {
     uint32_t id;
     uint64_t sectors;           /* at the source */
     char *path;
+    char *dev_id;               /* of the guest's device here; NULL: none */
     uint8_t io_number;          /* in the I/O map; 0: not tracked */
     PagecacheReader *reader;    /* NULL: none, or closed */
     char *error;                /* why there is no reader */
+    bool told;                  /* it was said that the reader has failed */
     PagecacheReaderStats stats; /* once it is closed */
     GArray *runs;               /* of PagecacheRun: of the frame at hand */
 } PagecacheDstDisk;
@@ -68,7 +70,9 @@ void coroutine_fn pagecache_dst_open_disks(PagecacheDst *d);
 /* The disk that an offer names, which was checked */
 PagecacheDstDisk *pagecache_dst_disk(PagecacheDst *d, uint32_t id);
 /* The figures of all of them, closed or not */
-void pagecache_dst_disks_info(PagecacheDst *d, MigrationPagecacheInfo *info);
+MigrationPagecacheDiskList *pagecache_dst_disks_info(PagecacheDst *d);
+/* Says which readers have failed, once for each. */
+void pagecache_dst_look_at_disks(PagecacheDst *d);
 /* Doesn't wait for reads that are under way. */
 void pagecache_dst_close_disks(PagecacheDst *d);
 

@@ -28,16 +28,41 @@
 #include "options.h"
 #include "pagecache-digest.h"
 #include "pagecache-dst-int.h"
+#include "pagecache-events.h"
 #include "pagecache-hooks.h"
 #include "pagecache-io-disks.h"
 #include "pagecache-ledger.h"
 #include "pagecache-section.h"
+#include "pagecache-text.h"
 #include "qemu-file.h"
 #include "ram.h"
 #include "trace.h"
 
 /* BQL */
 static PagecacheDst *dst;
+
+/* --- disks that are given up --- */
+
+static bool look_scheduled;     /* atomic */
+
+static void look_at_disks_bh(void *opaque)
+{
+    qatomic_set(&look_scheduled, false);
+    if (dst) {
+        pagecache_dst_look_at_disks(dst);
+    }
+}
+
+/* Reader threads */
+static void something_unread(void)
+{
+    if (!qatomic_xchg(&look_scheduled, true)) {
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), look_at_disks_bh,
+                                NULL);
+    }
+}
+
+/* --- life --- */
 
 /* Takes ownership of @start. */
 static PagecacheDst *dst_new(PagecacheWireStart *start)
@@ -50,7 +75,8 @@ static PagecacheDst *dst_new(PagecacheWireStart *start)
     d->disks = pagecache_dst_disks_new();
     d->reporter = pagecache_reporter_new();
     d->refill = pagecache_refill_new(d->page_bits, start->blocks->len,
-                                     start->disks->len, d->reporter);
+                                     start->disks->len, d->reporter,
+                                     something_unread);
     d->blackout_us = -1;
     return d;
 }
@@ -179,6 +205,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
         return false;
     }
     trace_pagecache_dst_start(d->start->disks->len, d->start->blocks->len);
+    pagecache_event_active();
     pagecache_dst_open_disks(d);
 
     d->features = d->start->features & own_features();
@@ -310,6 +337,7 @@ static void stop_refills(PagecacheDst *d)
 {
     pagecache_populate_stop(d->populate);
     pagecache_refill_revoke(d->refill);
+    pagecache_dst_look_at_disks(d);
     pagecache_dst_close_disks(d);
     pagecache_reporter_close(d->reporter);
 }
@@ -418,6 +446,22 @@ static void drop_blocks(PagecacheDst *d)
                             g_steal_pointer(&regions));
 }
 
+/* The figures of a migration that has ended, well or not; for the caller */
+static MigrationPagecacheInfo *last_info(void)
+{
+    MigrationPagecacheInfo *info = pagecache_dst_info();
+    const PagecacheInactiveReason failed = PAGECACHE_INACTIVE_REASON_FAILED;
+
+    if (migration_incoming_get_current()->state !=
+        MIGRATION_STATUS_COMPLETED) {
+        info->active = false;
+        info->has_reason = true;
+        info->reason = failed;
+        info->reason_text = g_strdup(pagecache_inactive_text(failed));
+    }
+    return info;
+}
+
 /* For the log; the guest runs, or will at once. */
 static void say_what_was(PagecacheDst *d)
 {
@@ -447,8 +491,9 @@ int pagecache_dst_cleanup(void *opaque)
     }
     stop_refills(d);
     pagecache_reporter_join(d->reporter);
-    pagecache_ledger_write(PAGECACHE_INCOMING, pagecache_dst_info());
+    pagecache_ledger_write(PAGECACHE_INCOMING, last_info());
     say_what_was(d);
+    pagecache_event_ended(pagecache_ledger_read(PAGECACHE_INCOMING));
     dst = NULL;
     pagecache_populate_free(g_steal_pointer(&d->populate));
     drop_blocks(d);
@@ -484,13 +529,14 @@ MigrationPagecacheInfo *pagecache_dst_info(void)
     info->offered_pages = stat64_get(&dst->offered);
     info->reported_pages = reported_pages(dst, PAGECACHE_REPORT_OK);
     info->unavailable_pages = reported_pages(dst, PAGECACHE_REPORT_UNAVAILABLE);
-    info->has_superseded_pages = true;
-    info->superseded_pages = pagecache_refill_superseded(dst->refill);
+    info->destination = g_new0(MigrationPagecacheDestination, 1);
+    info->destination->superseded_pages =
+        pagecache_refill_superseded(dst->refill);
     info->refill_bytes = info->reported_pages << dst->page_bits;
     info->has_io_map_entries = dst->features & PAGECACHE_WIRE_FEATURE_MAP;
     info->io_map_entries = stat64_get(&dst->io_map_entries);
     info->has_blackout_time = dst->blackout_us >= 0;
     info->blackout_time = dst->blackout_us;
-    pagecache_dst_disks_info(dst, info);
+    info->destination->disks = pagecache_dst_disks_info(dst);
     return info;
 }

@@ -40,6 +40,9 @@ struct PagecacheProducer {
     bool refused;                       /* too much came, nothing more taken */
     GHashTable *refused_disks;          /* a set: given up for these */
     bool ended;
+    PagecacheNote obstacle;             /* PAGECACHE_NOTE__MAX: none */
+    PagecacheGivenUpReason given_up;    /* _REASON__MAX: it is not */
+    bool given_up_told;
     QLIST_ENTRY(PagecacheProducer) next;
 };
 
@@ -85,6 +88,8 @@ PagecacheProducer *pagecache_producer_register(const PagecacheProducerOps *ops,
     p->ops = ops;
     p->opaque = opaque;
     p->refused_disks = g_hash_table_new(NULL, NULL);
+    p->obstacle = PAGECACHE_NOTE__MAX;
+    p->given_up = PAGECACHE_GIVEN_UP_REASON__MAX;
     WITH_QEMU_LOCK_GUARD(&hints.lock) {
         p->id = hints.next_id++;
         QLIST_INSERT_HEAD(&hints.producers, p, next);
@@ -129,6 +134,7 @@ static bool producer_may_go_on(PagecacheProducer *p)
     if (!p->refused && (p->pages > 2 * hints.ram_pages ||
                         p->inputs > 2 * hints.ram_pages)) {
         p->refused = true;
+        p->given_up = PAGECACHE_GIVEN_UP_REASON_TOO_MANY_HINTS;
         warn_report("skip-pagecache: %s delivers more hints than the guest has "
                     "pages (%" PRIu64 "), the rest is ignored",
                     p->ops->name, hints.ram_pages);
@@ -419,6 +425,24 @@ void pagecache_producer_bad(PagecacheProducer *producer, const char *what)
     }
 }
 
+void pagecache_producer_obstacle(PagecacheProducer *producer,
+                                 PagecacheNote obstacle)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+    producer->obstacle = obstacle;
+}
+
+void pagecache_producer_give_up(PagecacheProducer *producer, uint32_t epoch,
+                                PagecacheGivenUpReason reason)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+
+    if (hints.wanted && epoch == hints.epoch && !producer->refused) {
+        producer->refused = true;
+        producer->given_up = reason;
+    }
+}
+
 uint32_t pagecache_producer_id(const PagecacheProducer *producer)
 {
     return producer->id;
@@ -443,7 +467,8 @@ void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
         QLIST_FOREACH(p, &hints.producers, next) {
             p->pages = p->inputs = 0;
             p->stats = (PagecacheHintStats) { .map_ms = -1 };
-            p->refused = p->ended = false;
+            p->refused = p->ended = p->given_up_told = false;
+            p->given_up = PAGECACHE_GIVEN_UP_REASON__MAX;
             g_hash_table_remove_all(p->refused_disks);
         }
         if (!++hints.epoch) {
@@ -565,8 +590,26 @@ void pagecache_hints_stats(PagecacheHintStats *stats, GArray *producers)
     QLIST_FOREACH(p, &hints.producers, next) {
         const PagecacheProducerStats of_one = {
             .name = p->ops->name, .id = p->id, .stats = p->stats,
+            .obstacle = p->obstacle, .ended = p->ended,
+            .from_guest = p->ops->from_guest,
         };
 
         g_array_append_val(producers, of_one);
     }
+}
+
+const char *pagecache_hints_given_up(PagecacheGivenUpReason *reason)
+{
+    PagecacheProducer *p;
+
+    QEMU_LOCK_GUARD(&hints.lock);
+    QLIST_FOREACH(p, &hints.producers, next) {
+        if (p->given_up != PAGECACHE_GIVEN_UP_REASON__MAX &&
+            !p->given_up_told) {
+            p->given_up_told = true;
+            *reason = p->given_up;
+            return p->ops->name;
+        }
+    }
+    return NULL;
 }

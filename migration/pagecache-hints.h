@@ -64,10 +64,19 @@ typedef struct PagecacheProducerStats {
     const char *name;   /* static */
     uint32_t id;
     PagecacheHintStats stats;
+    PagecacheNote obstacle;     /* PAGECACHE_NOTE__MAX: none */
+    bool ended;                 /* its map is complete, or cut short */
+    bool from_guest;            /* a driver in the guest makes the hints */
 } PagecacheProducerStats;
 
 /* Of all of them; appends those of each to @producers. */
 void pagecache_hints_stats(PagecacheHintStats *stats, GArray *producers);
+
+/*
+ * A producer that was given up for all disks in this collection, and of which
+ * this was not told yet: its name, which is static.  NULL: there is none.
+ */
+const char *pagecache_hints_given_up(PagecacheGivenUpReason *reason);
 
 /* Its name, static */
 const char *pagecache_hints_name(uint32_t producer);

@@ -44,10 +44,10 @@ void pagecache_test_hints_init(void);
 /* --- whether it can work: pagecache-active.c --- */
 
 /*
- * The first thing that it can't work with in the migration that begins, or
- * NULL.  The channel is connected.  BQL.
+ * Whether it can work in the migration that begins, or the first thing that it
+ * can't work with.  The channel is connected.  BQL.
  */
-const char *pagecache_why_inactive(MigrationState *s);
+bool pagecache_is_possible(MigrationState *s, PagecacheInactiveReason *reason);
 
 /* --- source: pagecache-src.c --- */
 

@@ -100,14 +100,14 @@ static MigrationPagecacheLeftOut *to_qapi(const PagecacheLeftOut *e)
     return q;
 }
 
-void pagecache_left_out_info(MigrationPagecacheInfo *info)
+void pagecache_left_out_info(MigrationPagecacheSource *source)
 {
-    MigrationPagecacheLeftOutList **tail = &info->left_out;
+    MigrationPagecacheLeftOutList **tail = &source->left_out;
     guint i;
     size_t j;
 
     QEMU_LOCK_GUARD(&left_out.lock);
-    info->has_left_out = left_out.told->len;
+    source->has_left_out = left_out.told->len;
     for (i = 0; i < left_out.told->len; i++) {
         const Told *t = g_ptr_array_index(left_out.told, i);
 

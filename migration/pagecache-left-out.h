@@ -22,6 +22,6 @@ void pagecache_left_out_clear(void);
 void pagecache_left_out_set(uint32_t producer, const PagecacheLeftOut *list,
                             size_t n, uint64_t max_pages);
 /* Fills in the member left-out, which is absent when nobody has told. */
-void pagecache_left_out_info(MigrationPagecacheInfo *info);
+void pagecache_left_out_info(MigrationPagecacheSource *source);
 
 #endif

@@ -49,6 +49,7 @@ struct PagecacheRefill {
     RefillBlock *blocks;
     PagecacheRefillDisk *disks;
     PagecacheReporter *reporter;
+    void (*unread)(void);
 
     /*
      * Nothing is written to guest RAM unless a copier saw !revoked after it
@@ -62,7 +63,8 @@ struct PagecacheRefill {
 
 PagecacheRefill *pagecache_refill_new(unsigned page_bits, uint32_t nblocks,
                                       uint32_t ndisks,
-                                      PagecacheReporter *reporter)
+                                      PagecacheReporter *reporter,
+                                      void (*unread)(void))
 {
     PagecacheRefill *refill = g_new0(PagecacheRefill, 1);
     uint32_t i;
@@ -77,6 +79,7 @@ PagecacheRefill *pagecache_refill_new(unsigned page_bits, uint32_t nblocks,
     }
     pagecache_reporter_ref(reporter);
     refill->reporter = reporter;
+    refill->unread = unread;
     qemu_event_init(&refill->copied, false);
     return refill;
 }
@@ -389,6 +392,7 @@ void pagecache_refill_done(void *opaque, const PagecachePiece *pieces, size_t n,
     }
     if (ret < 0) {
         runs_unavailable(refill, pieces, n, ret);
+        refill->unread();
     } else {
         refill_runs(disk, pieces, n, data);
     }

@@ -28,10 +28,15 @@ typedef struct PagecacheRefillDisk PagecacheRefillDisk;
 
 /* --- the main thread ------------------------------------------------------ */
 
-/* For up to so many blocks and disks.  Has a reference of the reporter. */
+/*
+ * For up to so many blocks and disks.  Has a reference of the reporter.
+ * @unread is called by reader threads that could not read something, until it is
+ * revoked or not long after.
+ */
 PagecacheRefill *pagecache_refill_new(unsigned page_bits, uint32_t nblocks,
                                       uint32_t ndisks,
-                                      PagecacheReporter *reporter);
+                                      PagecacheReporter *reporter,
+                                      void (*unread)(void));
 /* Before the first read */
 void pagecache_refill_set_digest(PagecacheRefill *refill,
                                  const PagecacheDigest *digest);

@@ -6,7 +6,7 @@
  *
  * pagecache-src.c owns it and has the section's handlers; it calls
  * pagecache-src-turn.c and pagecache-src-map.c, and the first two call
- * pagecache-src-proof.c.
+ * pagecache-src-proof.c.  All but the map's file call pagecache-src-events.c.
  *
  * Locks.  What is here belongs to the migration thread, but for what is set up
  * once.  The parts have locks of their own, none of which is held when another
@@ -28,6 +28,7 @@
 #define MIGRATION_PAGECACHE_SRC_INT_H
 
 #include "qapi/qapi-types-pagecache.h"
+#include "qemu/timer.h"
 #include "exec/ramblock.h"
 #include "pagecache-digest.h"
 #include "pagecache-flights.h"
@@ -49,6 +50,7 @@ typedef struct PagecacheBreaker {
 
 typedef struct PagecacheSrcDisk {
     char *path;                 /* as START names it */
+    char *id;                   /* of the guest's device; NULL: none */
     PagecachePace pace;
     uint64_t in_flight;         /* pages */
     bool had_turn;              /* pagecache_pace_turn() was called */
@@ -91,8 +93,18 @@ typedef struct PagecacheSrc {
     int64_t last_sync;
     int64_t last_turn;
     int64_t begun;              /* in ms */
+    bool refused;               /* by the destination; with the lock "src" */
+    GQueue *told;               /* of PagecacheSrcEvent: to be sent */
     bool complete;              /* all of RAM is at the destination */
 } PagecacheSrc;
+
+/* Found where no event may be sent; pagecache_src_send_events() sends it. */
+typedef struct PagecacheSrcEvent {
+    char *producer;
+    char *path, *id;            /* of a disk, or NULL: about all of them */
+    PagecacheGivenUpReason reason;
+    char *text;
+} PagecacheSrcEvent;
 
 static inline int64_t pagecache_src_now(void)
 {
@@ -134,6 +146,20 @@ void pagecache_src_take_proofs(PagecacheSrc *src, bool settle);
  * dirty pages.  Returns how many.
  */
 uint32_t pagecache_src_release_flight(PagecacheSrc *src, uint32_t number);
+
+/* --- pagecache-src-events.c --- */
+
+/*
+ * Hints by @producer are no longer used, for @disk or (NULL) at all; @text says
+ * why, and becomes the queue's.
+ */
+void pagecache_src_given_up(PagecacheSrc *src, const char *producer,
+                            const PagecacheSrcDisk *disk,
+                            PagecacheGivenUpReason reason, char *text);
+/* Looks for producers that were given up at all. */
+void pagecache_src_look_at_producers(PagecacheSrc *src);
+/* Sends what was queued.  Without locks. */
+void pagecache_src_send_events(PagecacheSrc *src);
 
 /* --- pagecache-src-map.c --- */
 

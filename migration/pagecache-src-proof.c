@@ -17,6 +17,7 @@
 #include "pagecache-hooks.h"
 #include "pagecache-io-producer.h"
 #include "pagecache-src-int.h"
+#include "pagecache-text.h"
 #include "trace.h"
 
 #define REPORTS_US      1000            /* what a turn spends on reports */
@@ -50,26 +51,29 @@ static PagecacheBreaker *breaker_of(PagecacheSrcDisk *disk, uint32_t producer)
 /* Most of what it hints for this disk is not what the destination reads. */
 static void give_up(PagecacheSrc *src, PagecacheBreaker *b, uint32_t disk)
 {
-    const char *path = pagecache_src_disk(src, disk)->path ?: "?";
+    PagecacheSrcDisk *d = pagecache_src_disk(src, disk);
     bool other_disk = b->bad > OTHER_DISK;
-    char *why = g_strdup_printf("%s hinted pages differ from the disk %s",
-                                other_disk ? "nearly all" : "most", path);
+    PagecacheGivenUpReason reason =
+        other_disk ? PAGECACHE_GIVEN_UP_REASON_OTHER_DISK
+                   : PAGECACHE_GIVEN_UP_REASON_MOST_DIFFER;
+    const char *producer = pagecache_hints_name(b->producer);
+    g_autofree char *name = pagecache_disk_text(d->id, d->path ?: "?");
+    char *why = g_strdup_printf("%s: %s %s", producer,
+                                pagecache_given_up_text(reason), name);
 
     b->given_up = true;
     pagecache_hints_refuse(b->producer, disk);
     pagecache_offers_give_up(src->offers, b->producer, disk);
-    warn_report("skip-pagecache: hints by %s are no longer used for this disk "
-                "in this migration: %s",
-                pagecache_hints_name(b->producer), why);
+    warn_report("skip-pagecache: hints are no longer used for this disk in "
+                "this migration: %s", why);
     if (other_disk) {
         warn_report("skip-pagecache: the destination may have another disk "
                     "where the guest has its disk %s here, and the guest is "
                     "about to run on it; cancel the migration to prevent that",
-                    path);
+                    name);
     }
     trace_pagecache_src_given_up(b->producer, disk, why);
-    g_free(src->info->given_up);
-    src->info->given_up = why;
+    pagecache_src_given_up(src, producer, d, reason, why);
 }
 
 /*
@@ -341,12 +345,12 @@ static void take_proof(PagecacheSrc *src, const PagecacheProofPage *p)
             ram_pagecache_take_dirty(p->rb, p->page, 1, &(unsigned long){ 0 });
             ram_pagecache_unlock_dirty();
         }
-        src->info->proven_pages++;
+        src->info->source->proven_pages++;
     } else {
         if (!pagecache_fault(PAGECACHE_FAULT_BREAK_MARK)) {
             ram_pagecache_mark_dirty(p->rb, p->page);
         }
-        src->info->mismatched_pages++;
+        src->info->source->mismatched_pages++;
     }
     trace_pagecache_src_proof(p->rb->idstr, p->page, p->equal);
     count_proof(src, p);

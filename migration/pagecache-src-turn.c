@@ -25,7 +25,9 @@
 #include "pagecache-hooks.h"
 #include "pagecache-io-disks.h"
 #include "pagecache-ledger.h"
+#include "pagecache-note.h"
 #include "pagecache-src-int.h"
+#include "pagecache-text.h"
 #include "ram.h"
 #include "trace.h"
 
@@ -39,6 +41,8 @@
 #define FIRST_HINTS_MS      50
 #define FIRST_OFFERS_MS     20
 #define SYNC_INTERVAL_MS    100
+/* From then on it is worth a note that the guest has not answered. */
+#define SILENT_MS           1000
 
 #define now_ms              pagecache_src_now
 #define to_bytes            pagecache_src_to_bytes
@@ -409,22 +413,22 @@ static void sum_proofs(PagecacheSrc *src, uint32_t producer,
     }
 }
 
-static void tell_hints(PagecacheSrc *src)
+/* Returns the producers, for g_array_unref(). */
+static GArray *tell_hints(PagecacheSrc *src)
 {
     g_autoptr(GArray) producers = g_array_new(FALSE, FALSE,
                                               sizeof(PagecacheProducerStats));
-    MigrationPagecacheInfo *info = src->info;
+    MigrationPagecacheSource *s = src->info->source;
     PagecacheHintStats hints;
     guint i;
 
     pagecache_hints_stats(&hints, producers);
-    info->hinted_pages = hints.hinted;
-    info->dropped_hints = hints.dropped;
-    info->has_map_time = hints.map_ms >= 0;
-    info->map_time = MAX(hints.map_ms, 0);
+    s->hinted_pages = hints.hinted;
+    s->dropped_hints = hints.dropped;
+    s->has_map_time = hints.map_ms >= 0;
+    s->map_time = MAX(hints.map_ms, 0);
 
-    info->has_producers = true;
-    g_clear_pointer(&info->producers, qapi_free_MigrationPagecacheProducerList);
+    g_clear_pointer(&s->producers, qapi_free_MigrationPagecacheProducerList);
     for (i = 0; i < producers->len; i++) {
         const PagecacheProducerStats *of =
             &g_array_index(producers, PagecacheProducerStats, i);
@@ -436,40 +440,60 @@ static void tell_hints(PagecacheSrc *src)
         p->has_map_time = of->stats.map_ms >= 0;
         p->map_time = MAX(of->stats.map_ms, 0);
         sum_proofs(src, of->id, p);
-        QAPI_LIST_PREPEND(info->producers, p);
+        QAPI_LIST_PREPEND(s->producers, p);
     }
-    g_clear_pointer(&info->note, g_free);
-    if (!info->hinted_pages && !pagecache_io_disks_on()) {
-        info->note = g_strdup("no hints; with -object pagecache-io-map QEMU "
-                              "makes them itself, and the guest needs no "
-                              "driver");
+    return g_steal_pointer(&producers);
+}
+
+/* @producers: of PagecacheProducerStats; @ended: nothing more is to come */
+static void tell_note(PagecacheSrc *src, const GArray *producers, bool ended)
+{
+    MigrationPagecacheSource *s = src->info->source;
+    const PagecacheNoteInput in = {
+        .producers = producers,
+        .io_map = pagecache_io_disks_on(),
+        .patient = now_ms() - src->begun >= SILENT_MS,
+        .ended = ended,
+        .ram_pages = to_pages(src, ram_bytes_total()),
+    };
+    PagecacheNote note = pagecache_note(src->info, &in);
+
+    g_clear_pointer(&s->note_text, g_free);
+    s->has_note = note != PAGECACHE_NOTE__MAX;
+    if (s->has_note) {
+        s->note = note;
+        s->note_text = g_strdup(pagecache_note_text(note));
     }
 }
 
-static void tell(PagecacheSrc *src)
+static void tell(PagecacheSrc *src, bool ended)
 {
+    g_autoptr(GArray) producers = NULL;
     MigrationPagecacheInfo *info = src->info;
+    MigrationPagecacheSource *s = info->source;
     PagecacheOffersCounts counts;
 
-    tell_hints(src);
+    pagecache_src_look_at_producers(src);
+    producers = tell_hints(src);
     if (src->running) {
         pagecache_offers_counts(src->offers, &counts);
-        info->duplicate_pages = pagecache_intake_unfit(src->intake);
-        info->released_pages = counts.zero + counts.free + counts.stale +
+        s->duplicate_pages = pagecache_intake_unfit(src->intake);
+        s->released_pages = counts.zero + counts.free + counts.stale +
                                counts.tail + counts.given_up +
                                src->in_flight_released;
-        info->refill_bytes = to_bytes(src, info->proven_pages);
-        info->refill_rate = storage_rate(src);
+        info->refill_bytes = to_bytes(src, s->proven_pages);
+        s->refill_rate = storage_rate(src);
     }
+    tell_note(src, producers, ended);
     pagecache_ledger_write(PAGECACHE_OUTGOING,
                            QAPI_CLONE(MigrationPagecacheInfo, info));
 }
 
 static void publish(PagecacheSrc *src)
 {
-    src->info->pooled_pages = waiting(src);
-    src->info->in_flight_pages = in_flight(src);
-    tell(src);
+    src->info->source->pooled_pages = waiting(src);
+    src->info->source->in_flight_pages = in_flight(src);
+    tell(src, false);
 }
 
 void pagecache_src_publish_end(PagecacheSrc *src, bool switchover)
@@ -478,9 +502,9 @@ void pagecache_src_publish_end(PagecacheSrc *src, bool switchover)
         count_in_flight_released(src, waiting(src) + in_flight(src),
                                  "switchover");
     }
-    src->info->pooled_pages = 0;
-    src->info->in_flight_pages = 0;
-    tell(src);
+    src->info->source->pooled_pages = 0;
+    src->info->source->in_flight_pages = 0;
+    tell(src, true);
 }
 
 /* --- a turn --- */
@@ -576,11 +600,11 @@ bool pagecache_src_turn(PagecacheSrc *src, GArray *offers, Error **errp)
     limit_reports(src);
     feed_channel(src);
     publish(src);
-    trace_pagecache_src_turn(src->info->pooled_pages,
-                             src->info->in_flight_pages,
+    trace_pagecache_src_turn(src->info->source->pooled_pages,
+                             src->info->source->in_flight_pages,
                              pagecache_proof_pending(src->proof),
                              to_pages(src, channel_todo(src)),
-                             src->info->refill_rate,
+                             src->info->source->refill_rate,
                              timed ? cpu_us() - start : 0);
     src->last_turn = now_ms();
     return true;

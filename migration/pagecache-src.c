@@ -21,7 +21,9 @@
 #include "qemu/rcu.h"
 #include "qemu/stats64.h"
 #include "qemu/units.h"
+#include "qapi/clone-visitor.h"
 #include "qapi/error.h"
+#include "qapi/qapi-visit-pagecache.h"
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "hw/core/cpu.h"
@@ -31,6 +33,7 @@
 #include "migration.h"
 #include "migration-stats.h"
 #include "options.h"
+#include "pagecache-events.h"
 #include "pagecache-hints.h"
 #include "pagecache-hooks.h"
 #include "pagecache-io-disks.h"
@@ -40,6 +43,7 @@
 #include "pagecache-left-out.h"
 #include "pagecache-section.h"
 #include "pagecache-src-int.h"
+#include "pagecache-text.h"
 #include "pagecache-wire.h"
 #include "qemu-file.h"
 #include "ram.h"
@@ -64,34 +68,40 @@ static void __attribute__((constructor)) pagecache_src_init(void)
 
 /* --- whether it is active --- */
 
-static MigrationPagecacheInfo *info_new(bool active, const char *reason)
+static void set_inactive(MigrationPagecacheInfo *info,
+                         PagecacheInactiveReason reason, const char *text)
+{
+    info->active = false;
+    info->has_reason = true;
+    info->reason = reason;
+    g_free(info->reason_text);
+    info->reason_text = g_strdup(text ?: pagecache_inactive_text(reason));
+}
+
+/* Active, and nothing has happened yet */
+static MigrationPagecacheInfo *info_new(void)
 {
     MigrationPagecacheInfo *info = g_new0(MigrationPagecacheInfo, 1);
 
-    info->active = active;
-    info->reason = g_strdup(reason);
-    info->has_hinted_pages = true;
-    info->has_dropped_hints = true;
-    info->has_duplicate_pages = true;
-    info->has_proven_pages = true;
-    info->has_mismatched_pages = true;
-    info->has_released_pages = true;
-    info->has_pooled_pages = true;
-    info->has_in_flight_pages = true;
-    info->has_refill_rate = true;
+    info->active = true;
+    info->source = g_new0(MigrationPagecacheSource, 1);
     return info;
 }
 
-static void tell(bool active, const char *reason)
+/* @info: NULL: nothing */
+static void tell(MigrationPagecacheInfo *info)
 {
     pagecache_left_out_clear();
-    pagecache_ledger_write(PAGECACHE_OUTGOING, info_new(active, reason));
+    pagecache_ledger_write(PAGECACHE_OUTGOING, info);
 }
 
-static void tell_nothing(void)
+/* @text: why, if there is more to say than @reason does */
+static void tell_inactive(PagecacheInactiveReason reason, const char *text)
 {
-    pagecache_left_out_clear();
-    pagecache_ledger_write(PAGECACHE_OUTGOING, NULL);
+    MigrationPagecacheInfo *info = info_new();
+
+    set_inactive(info, reason, text);
+    tell(info);
 }
 
 void pagecache_src_reset(void)
@@ -99,9 +109,9 @@ void pagecache_src_reset(void)
     pagecache_ledger_write(PAGECACHE_INCOMING, NULL);
     stat64_set(&proven_bytes, 0);
     if (migrate_skip_pagecache()) {
-        tell(false, "not a live migration to another QEMU");
+        tell_inactive(PAGECACHE_INACTIVE_REASON_NOT_LIVE, NULL);
     } else {
-        tell_nothing();
+        tell(NULL);
     }
 }
 
@@ -110,38 +120,58 @@ static void disk_clear(gpointer data)
     PagecacheSrcDisk *disk = data;
 
     g_free(disk->path);
+    g_free(disk->id);
     g_clear_pointer(&disk->breakers, g_array_unref);
+}
+
+/* Sets up the digest; otherwise it is inactive for this @reason, or @errp. */
+static bool can_begin(MigrationState *s, PagecacheDigest *digest,
+                      PagecacheInactiveReason *reason, Error **errp)
+{
+    PagecacheDigestKind kind = s->pagecache_sha256 ? PAGECACHE_DIGEST_SHA256
+                                                   : PAGECACHE_DIGEST_XXH3;
+
+    if (!pagecache_is_possible(s, reason)) {
+        return false;
+    }
+    *reason = PAGECACHE_INACTIVE_REASON_NO_DIGEST;
+    if (pagecache_fault(PAGECACHE_FAULT_REFUSE_DIGEST)) {
+        return false;
+    }
+    return pagecache_digest_init(digest, kind, errp);
+}
+
+/* Takes ownership of @err: NULL if @reason says it all. */
+static void stay_inactive(PagecacheInactiveReason reason, Error *err)
+{
+    const char *text = err ? error_get_pretty(err)
+                           : pagecache_inactive_text(reason);
+
+    trace_pagecache_src_begin(text);
+    info_report("skip-pagecache is inactive: %s", text);
+    tell_inactive(reason, text);
+    pagecache_event_inactive(reason, text);
+    error_free(err);
 }
 
 void pagecache_src_begin(MigrationState *s)
 {
-    PagecacheDigestKind kind = s->pagecache_sha256 ? PAGECACHE_DIGEST_SHA256
-                                                   : PAGECACHE_DIGEST_XXH3;
     g_autofree PagecacheSrc *new = NULL;
-    const char *reason;
+    PagecacheInactiveReason reason;
     Error *err = NULL;
 
     GLOBAL_STATE_CODE();
     if (!migrate_skip_pagecache()) {
-        tell_nothing();
+        tell(NULL);
         return;
     }
-    reason = pagecache_why_inactive(s);
-    if (!reason) {
-        new = g_new0(PagecacheSrc, 1);
-        if (!pagecache_digest_init(&new->digest, kind, &err)) {
-            reason = error_get_pretty(err);
-        }
-    }
-    trace_pagecache_src_begin(reason ?: "active");
-    if (reason) {
-        info_report("skip-pagecache is inactive: %s", reason);
-    }
-    tell(!reason, reason);
-    if (reason) {
-        error_free(err);
+    new = g_new0(PagecacheSrc, 1);
+    if (!can_begin(s, &new->digest, &reason, &err)) {
+        stay_inactive(reason, err);
         return;
     }
+    trace_pagecache_src_begin("active");
+    tell(info_new());
 
     new->page_bits = qemu_target_page_bits();
     new->pool_bytes = s->pagecache_pool_max ?: ram_bytes_total() / POOL_SHARE;
@@ -150,12 +180,14 @@ void pagecache_src_begin(MigrationState *s)
     new->inbox = pagecache_inbox_new();
     new->disks = g_array_new(FALSE, TRUE, sizeof(PagecacheSrcDisk));
     g_array_set_clear_func(new->disks, disk_clear);
-    new->info = info_new(true, NULL);
+    new->info = info_new();
+    new->told = g_queue_new();
     new->begun = pagecache_src_now();
     WITH_QEMU_LOCK_GUARD(&src_lock) {
         assert(!src);
         qatomic_set(&src, g_steal_pointer(&new));
     }
+    pagecache_event_active();
 }
 
 bool pagecache_src_needs_return_path(void)
@@ -186,6 +218,7 @@ static void add_disks(PagecacheWireStart *start, GArray *hint_disks)
 
             g_array_append_val(start->disks, w);
             pagecache_src_disk(src, i)->path = g_strdup(d->path);
+            pagecache_src_disk(src, i)->id = g_strdup(pagecache_disk_id(d));
         }
     }
 }
@@ -244,8 +277,8 @@ int pagecache_src_setup(QEMUFile *f, void *opaque, Error **errp)
 
     if (pagecache_io_disks_on()) {
         src->features = PAGECACHE_WIRE_FEATURE_MAP;
-        src->info->has_unseen = true;
-        src->info->unseen = pagecache_io_unseen();
+        src->info->source->has_unseen = true;
+        src->info->source->unseen = pagecache_io_unseen();
     }
     start->features = src->features;
     start->page_bits = src->page_bits;
@@ -337,8 +370,9 @@ int pagecache_src_iterate(QEMUFile *f, void *opaque)
         error_free(err);
         return -EINVAL;
     }
-    stat64_set(&proven_bytes, pagecache_src_to_bytes(src,
-                                                     src->info->proven_pages));
+    pagecache_src_send_events(src);
+    stat64_set(&proven_bytes,
+               pagecache_src_to_bytes(src, src->info->source->proven_pages));
     if (map) {
         qemu_put_buffer(f, map->data, map->len);
     } else {
@@ -407,9 +441,9 @@ int pagecache_src_complete(QEMUFile *f, void *opaque)
     pagecache_src_publish_end(src, true);
     src->complete = true;
     trace_pagecache_src_complete(src->info->offered_pages,
-                                 src->info->proven_pages,
-                                 src->info->mismatched_pages,
-                                 src->info->released_pages,
+                                 src->info->source->proven_pages,
+                                 src->info->source->mismatched_pages,
+                                 src->info->source->released_pages,
                                  src->info->blackout_time);
     return qemu_file_get_error(f);
 }
@@ -418,24 +452,56 @@ int pagecache_src_complete(QEMUFile *f, void *opaque)
 static void say_what_was(PagecacheSrc *old)
 {
     const MigrationPagecacheInfo *info = old->info;
+    const MigrationPagecacheSource *s = info->source;
     uint64_t sent = migration_transferred_bytes();
 
-    if (!old->complete) {
+    if (!old->complete || !info->active) {
         return;
     }
-    if (!info->hinted_pages) {
+    if (!s->hinted_pages) {
         info_report("skip-pagecache: no page came from storage: %s",
-                    info->note ?: "there were no hints");
+                    s->note_text ?: "there were no hints");
         return;
     }
     info_report("skip-pagecache: %" PRIu64 " of %" PRIu64 " hinted pages (%"
                 PRIu64 " MiB) came from storage, %" PRIu64 " over the channel, "
                 "and %" PRIu64 " mismatched; about %.1f s saved",
-                info->proven_pages, info->hinted_pages,
-                info->refill_bytes / MiB, info->released_pages,
-                info->mismatched_pages,
+                s->proven_pages, s->hinted_pages,
+                info->refill_bytes / MiB, s->released_pages,
+                s->mismatched_pages,
                 sent ? (double)info->refill_bytes / sent *
                        (pagecache_src_now() - old->begun) / 1000 : 0);
+}
+
+/*
+ * What is known of a migration that did not complete is of use all the same, but
+ * nothing was left out of it.
+ */
+static void judge(PagecacheSrc *old)
+{
+    MigrationStatus status = migrate_get_current()->state;
+
+    if (status == MIGRATION_STATUS_COMPLETED) {
+        return;
+    }
+    if (status == MIGRATION_STATUS_CANCELLING ||
+        status == MIGRATION_STATUS_CANCELLED) {
+        set_inactive(old->info, PAGECACHE_INACTIVE_REASON_CANCELLED, NULL);
+    } else if (old->refused) {
+        set_inactive(old->info, PAGECACHE_INACTIVE_REASON_REFUSED, NULL);
+    } else {
+        set_inactive(old->info, PAGECACHE_INACTIVE_REASON_FAILED, NULL);
+    }
+}
+
+static void say_ended(PagecacheSrc *old)
+{
+    MigrationPagecacheInfo *info = QAPI_CLONE(MigrationPagecacheInfo,
+                                              old->info);
+
+    pagecache_left_out_info(info->source);
+    pagecache_src_send_events(old);
+    pagecache_event_ended(info);
 }
 
 /* Much memory takes its time, and nobody need wait. */
@@ -463,8 +529,10 @@ void pagecache_src_cleanup(void *opaque)
     WITH_QEMU_LOCK_GUARD(&src_lock) {
         qatomic_set(&src, NULL);
     }
+    judge(old);
     pagecache_src_publish_end(old, false);
     say_what_was(old);
+    say_ended(old);
     pagecache_src_map_end(old);
     /* They look at bitmaps and pages, which ram.c frees next. */
     pagecache_intake_free(old->intake);
@@ -481,6 +549,7 @@ void pagecache_src_cleanup(void *opaque)
     g_ptr_array_unref(old->blocks);
     g_hash_table_unref(old->numbers);
     g_array_unref(old->disks);
+    g_queue_free(old->told);
     qapi_free_MigrationPagecacheInfo(old->info);
     pagecache_inbox_free(old->inbox);
     g_free(old);
@@ -536,6 +605,14 @@ static void end_channel(const Error *err)
     }
 }
 
+static void note_refusal(uint8_t status)
+{
+    QEMU_LOCK_GUARD(&src_lock);
+    if (src && status == PAGECACHE_REPORT_REFUSED) {
+        src->refused = true;
+    }
+}
+
 /* The message as a whole, and all that can be said against it by itself */
 static bool load_report(QEMUFile *rp, uint8_t *buf, uint16_t len,
                         PagecacheReport *r, Error **errp)
@@ -565,7 +642,9 @@ bool pagecache_src_load_report(QEMUFile *rp, uint16_t len, Error **errp)
     uint8_t buf[PAGECACHE_REPORT_MAX];
     PagecacheReport r;
 
+    r.status = PAGECACHE_REPORT_OK;
     if (!load_report(rp, buf, len, &r, errp)) {
+        note_refusal(r.status);
         end_channel(*errp);
         return false;
     }

@@ -73,6 +73,20 @@ QEMU_BUILD_BUG_ON(sizeof(struct virtio_pagecache_hdr) != 16);
 QEMU_BUILD_BUG_ON(sizeof(struct virtio_pagecache_hint) != 24);
 QEMU_BUILD_BUG_ON(sizeof(struct virtio_pagecache_end) != 40);
 
+/* BQL; the guest has one, as there is one disk table */
+static VirtIOPagecache *the_device;
+
+/* What the guest has not done yet for the collection that is wanted */
+static void virtio_pagecache_lacks(VirtIOPagecache *s, PagecacheNote what)
+{
+    if (s->obstacle != what) {
+        s->obstacle = what;
+        if (s->producer) {      /* else realize() does it */
+            pagecache_producer_obstacle(s->producer, what);
+        }
+    }
+}
+
 /* May the device use the queues and interrupt the guest? */
 static bool virtio_pagecache_ready(VirtIOPagecache *s)
 {
@@ -123,6 +137,15 @@ static uint32_t virtio_pagecache_next_epoch(VirtIOPagecache *s)
     return s->last_epoch;
 }
 
+/* A driver that is there should answer from now on. */
+static void virtio_pagecache_expect(VirtIOPagecache *s)
+{
+    bool driver = VIRTIO_DEVICE(s)->status & VIRTIO_CONFIG_S_DRIVER_OK;
+
+    virtio_pagecache_lacks(s, driver ? PAGECACHE_NOTE_GUEST_SILENT
+                                     : PAGECACHE_NOTE_NO_DRIVER);
+}
+
 /* PagecacheProducerOps.collect: BQL held, any thread */
 static void virtio_pagecache_collect(void *opaque, uint32_t epoch)
 {
@@ -136,6 +159,7 @@ static void virtio_pagecache_collect(void *opaque, uint32_t epoch)
     s->collection = epoch;
     s->num_disks = pagecache_disks_refresh();
     virtio_pagecache_set_epoch(s, virtio_pagecache_next_epoch(s));
+    virtio_pagecache_expect(s);
     trace_virtio_pagecache_collect(s, epoch, s->epoch, s->num_disks);
 }
 
@@ -152,6 +176,7 @@ static void virtio_pagecache_stop(void *opaque)
 
 static const PagecacheProducerOps virtio_pagecache_producer = {
     .name = "virtio-pagecache",
+    .from_guest = true,
     .collect = virtio_pagecache_collect,
     .stop = virtio_pagecache_stop,
 };
@@ -171,6 +196,8 @@ static void virtio_pagecache_misbehaves(VirtIOPagecache *s, const char *why)
     if (!s->ended) {
         pagecache_producer_end(s->producer, s->collection, false);
     }
+    pagecache_producer_give_up(s->producer, s->collection,
+                               PAGECACHE_GIVEN_UP_REASON_BAD_MESSAGES);
     virtio_pagecache_give_up(s, why);
 }
 
@@ -319,6 +346,7 @@ static void virtio_pagecache_handle_msg(VirtIOPagecache *s, size_t size)
         return;
     }
 
+    virtio_pagecache_lacks(s, PAGECACHE_NOTE__MAX);
     switch (type) {
     case VIRTIO_PAGECACHE_MSG_HINTS:
         virtio_pagecache_handle_hints(s, (const void *)(hdr + 1), count);
@@ -452,6 +480,10 @@ static void virtio_pagecache_ctrl_work(void *opaque)
         if (!buffers++) {
             pagecache_disks_refresh();
         }
+        if (s->obstacle == PAGECACHE_NOTE_NO_DAEMON) {
+            /* it works on its map */
+            virtio_pagecache_lacks(s, PAGECACHE_NOTE_GUEST_SILENT);
+        }
         virtqueue_push(s->ctrl_vq, elem,
                        virtio_pagecache_handle_ctrl(s, elem));
     }
@@ -491,6 +523,10 @@ static void virtio_pagecache_get_config(VirtIODevice *vdev, uint8_t *config)
     };
 
     memcpy(config, &c, sizeof(c));
+    if (s->epoch && s->obstacle == PAGECACHE_NOTE_GUEST_SILENT) {
+        /* The driver knows.  A daemon would ask for the disks next. */
+        virtio_pagecache_lacks(s, PAGECACHE_NOTE_NO_DAEMON);
+    }
 }
 
 static uint64_t virtio_pagecache_get_features(VirtIODevice *vdev, uint64_t f,
@@ -513,6 +549,9 @@ static void virtio_pagecache_set_status(VirtIODevice *vdev, uint8_t status)
     if (!(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
         /* it may have looked at the configuration before there was one */
         s->announce = s->epoch;
+        if (s->obstacle == PAGECACHE_NOTE_NO_DRIVER) {
+            virtio_pagecache_lacks(s, PAGECACHE_NOTE_GUEST_SILENT);
+        }
     }
     if (vdev->vm_running) {
         /* what was left while the VM stood still; @status is not set yet */
@@ -531,6 +570,7 @@ static void virtio_pagecache_reset(VirtIODevice *vdev)
     s->nhints = 0;
     s->announce = false;
     s->left_out = false;
+    virtio_pagecache_lacks(s, PAGECACHE_NOTE_NO_DRIVER);
     /*
      * A collection that was under way is still wanted, from the next driver;
      * one that has ended is not wanted a second time.
@@ -546,6 +586,14 @@ static void virtio_pagecache_realize(DeviceState *dev, Error **errp)
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
     VirtIOPagecache *s = VIRTIO_PAGECACHE(dev);
 
+    if (the_device) {
+        g_autofree char *path =
+            object_get_canonical_path(OBJECT(the_device)->parent);
+
+        error_setg(errp, "There is a virtio-pagecache device already, %s; one "
+                   "is enough for all disks", path);
+        return;
+    }
     virtio_init(vdev, VIRTIO_ID_PAGECACHE,
                 sizeof(struct virtio_pagecache_config));
     s->ctrl_vq = virtio_add_queue(vdev, CTRL_VQ_SIZE,
@@ -562,6 +610,9 @@ static void virtio_pagecache_realize(DeviceState *dev, Error **errp)
 
     /* last: a migration that is under way wants its map at once */
     s->producer = pagecache_producer_register(&virtio_pagecache_producer, s);
+    s->obstacle = PAGECACHE_NOTE__MAX;
+    virtio_pagecache_expect(s);
+    the_device = s;
 }
 
 static void virtio_pagecache_unrealize(DeviceState *dev)
@@ -570,6 +621,8 @@ static void virtio_pagecache_unrealize(DeviceState *dev)
     VirtIOPagecache *s = VIRTIO_PAGECACHE(dev);
 
     pagecache_producer_unregister(s->producer);
+    s->producer = NULL;
+    the_device = NULL;
     timer_free(s->hint_timer);
     timer_free(s->ctrl_timer);
     g_free(s->hints);

@@ -48,6 +48,11 @@ unsigned pagecache_disks_refresh(void);
 const PagecacheDisk *pagecache_disk_get(unsigned index);
 /* Index of the disk behind @blk, or -1 */
 int pagecache_disk_find(BlockBackend *blk);
+/*
+ * The id that the user gave the disk's device, or the one that it is a part of;
+ * NULL: none, or the disk is absent.  Valid until the BQL is dropped.
+ */
+const char *pagecache_disk_id(const PagecacheDisk *disk);
 
 /*
  * Producers
@@ -60,6 +65,7 @@ int pagecache_disk_find(BlockBackend *blk);
  */
 typedef struct PagecacheProducerOps {
     const char *name;
+    bool from_guest;    /* a driver in the guest makes the hints */
     void (*collect)(void *opaque, uint32_t epoch);
     void (*stop)(void *opaque);
 } PagecacheProducerOps;
@@ -121,6 +127,16 @@ void pagecache_producer_left_out(PagecacheProducer *producer, uint32_t epoch,
                                  const PagecacheLeftOut *list, size_t n);
 /* Counts input that had no valid shape (for the statistics), same threads. */
 void pagecache_producer_bad(PagecacheProducer *producer, const char *what);
+/*
+ * What keeps this producer from delivering hints, as far as it knows, from now
+ * on: PAGECACHE_NOTE_NO_DRIVER, _NO_DAEMON or _GUEST_SILENT; PAGECACHE_NOTE__MAX
+ * (as at first): nothing.  For people to read.  Same threads.
+ */
+void pagecache_producer_obstacle(PagecacheProducer *producer,
+                                 PagecacheNote obstacle);
+/* No more hints of collection @epoch are wanted: @reason.  Same threads. */
+void pagecache_producer_give_up(PagecacheProducer *producer, uint32_t epoch,
+                                PagecacheGivenUpReason reason);
 
 /*
  * @rb is freed, and what the I/O map knows of it (migration/pagecache-io-map.h).

@@ -138,7 +138,8 @@ class Result:
         self.refilled = source['pagecache']['refill-bytes']
         #: bytes that were read, by disk
         self.read = [disk['bytes-read'] for disk in sorted(
-            destination['disks'], key=lambda disk: disk['device'])]
+            destination['destination']['disks'],
+            key=lambda disk: disk['device'])]
         self.turns = turns
 
 

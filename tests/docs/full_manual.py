@@ -21,7 +21,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.realpath(__file__))))
 TREE = os.path.join(TOP, 'build', 'qemu')
 #: of the QMP reference
-OURS = ('MigrationPagecacheInfo', 'x-pagecache-add-hints', 'skip-pagecache')
+OURS = ('MigrationPagecacheInfo', 'MIGRATION_PAGECACHE',
+        'x-pagecache-add-hints', 'skip-pagecache')
 
 
 class Manual:

@@ -24,7 +24,8 @@ WIRE = 'docs/devel/migration/skip-pagecache-wire.rst'
 SECURITY = 'docs/devel/migration/skip-pagecache-security.rst'
 HAZARDS = 'docs/devel/migration/skip-pagecache-tests.rst'
 HEADER = 'migration/pagecache-wire.h'
-INACTIVE = 'tests/qtest/pagecache-inactive-test.c'
+TEXTS = 'migration/pagecache-text.c'
+EVENTS = 'tests/qtest/pagecache-event-test.c'
 
 
 def read(path):
@@ -61,6 +62,9 @@ def patches():
 def figures():
     schema, guide = read('qapi/pagecache.json'), read(GUIDE)
     names = (members(schema, 'MigrationPagecacheInfo')
+             + members(schema, 'MigrationPagecacheSource')
+             + members(schema, 'MigrationPagecacheDestination')
+             + members(schema, 'MigrationPagecacheProducer')
              + members(schema, 'MigrationPagecacheDisk')
              + members(schema, 'MigrationPagecacheLeftOut')
              + enum(schema, 'PagecacheReaderStatus')
@@ -77,37 +81,53 @@ def properties():
     return [n for n in names if f'migration.{n}' not in guide]
 
 
-def texts_of_reasons():
-    source = (read('migration/pagecache-active.c') +
-              read('migration/pagecache-src.c'))
-    found = re.search(r'\*pagecache_why_inactive\(.*?\n\}', source, re.S)[0]
-    texts = re.findall(r'return "([^"]+)"', found)
-    texts += re.findall(r'"(not a live migration[^"]*)"', source)
-    assert len(texts) > 8, texts
-    return texts
+#: what people read for values of these enums: {enum: table of texts}
+SPOKEN = {'PagecacheInactiveReason': 'inactive', 'PagecacheNote': 'notes',
+          'PagecacheGivenUpReason': 'given_up'}
+
+
+def spoken():
+    """{value of an enum: text for people}"""
+    schema, code = read('qapi/pagecache.json'), read(TEXTS)
+    found = {}
+    for name, table in SPOKEN.items():
+        body = re.search(r'\b' + table + r'\[(\w+)__MAX\] = \{(.*?)\n\};',
+                         code, re.S)
+        texts = {}
+        for value, quoted in re.findall(
+                rf'\[{body[1]}_(\w+)\] =((?:\s*"[^"]*")+),', body[2]):
+            texts[value.lower().replace('_', '-')] = ''.join(
+                re.findall(r'"([^"]*)"', quoted))
+        assert list(texts) == enum(schema, name), (name, texts)
+        found.update(texts)
+    assert len(found) > 20, found
+    return found
 
 
 def reasons():
-    guide = words(read(GUIDE))
-    missing = []
-    for text in texts_of_reasons():
-        capability = re.fullmatch(r'the capability (\S+) is on', text)
-        if (capability[1] if capability else text) not in guide:
-            missing.append(text)
-    return missing
+    """Each reason, note and cause to give up, with its text"""
+    guide = read(GUIDE)
+    return [value for value, text in spoken().items()
+            if f'``{value}``' not in guide or text not in words(guide)]
 
 
 def reasons_tested():
-    """Reasons that no test of what it can't work with expects"""
-    test = read(INACTIVE)
-    missing = []
-    for text in texts_of_reasons():
-        capability = re.fullmatch(r'the capability (\S+) is on', text)
-        by_name = capability and f'/{capability[1]}"' in test
-        if not by_name and f'"{text}"' not in test:
-            missing.append(text)
+    """Those that no qtest expects"""
+    folder = os.path.join(TOP, 'tests', 'qtest')
+    tests = ''.join(read(os.path.join('tests', 'qtest', name))
+                    for name in sorted(os.listdir(folder))
+                    if name.endswith('-test.c'))
     # needs hardware
-    return [m for m in missing if m != 'the migration uses RDMA']
+    return [value for value in spoken()
+            if f'"{value}"' not in tests and value != 'rdma']
+
+
+def events():
+    """Types of the event: documented, and expected by a test"""
+    types = enum(read('qapi/pagecache.json'), 'PagecacheEventType')
+    guide, test = read(GUIDE), read(EVENTS)
+    return [t for t in types if f'``{t}``' not in guide
+            or f'"{t}"' not in test]
 
 
 def constants():
@@ -276,7 +296,7 @@ def hazards_files():
 
 
 def main():
-    tests = (figures, properties, reasons, reasons_tested, numbers,
+    tests = (figures, properties, reasons, reasons_tested, events, numbers,
              frames, statuses, section, claims, faults, options, limits,
              links, tests_named, tests_of_failures, tests_of_claims,
              qtests_listed, hazards_files)

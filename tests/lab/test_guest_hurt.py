@@ -20,6 +20,7 @@ import os
 import re
 import sys
 
+from lab.migrate import pagecache_of
 from lab.paths import LabError
 from lab.procs import handle_signals, wait_until
 from lab.tap import Tap
@@ -250,7 +251,7 @@ def test_signals(tap, bench):
         tap.check(' complete: ' in line,
                   'signals: the collection is complete', line)
         info = wait_until(bench.ended, 30, 'the host has the map')
-        tap.check(info['pagecache']['hinted-pages'] ==
+        tap.check(pagecache_of(info)['hinted-pages'] ==
                   int(re.search(r'(\d+) pages', line)[1]),
                   'signals: the host has it all', info['pagecache'])
 
@@ -273,7 +274,7 @@ def test_signals(tap, bench):
                                     if ' complete: ' in x], PATIENCE,
                            'the collection is complete')
         info = wait_until(bench.ended, 30, 'the host has the map')
-        tap.check(info['pagecache']['hinted-pages'] >=
+        tap.check(pagecache_of(info)['hinted-pages'] >=
                   int(re.search(r'(\d+) pages', lines[0])[1]),
                   'signals: asleep and awake in the middle of it',
                   (lines, info['pagecache']))

@@ -29,6 +29,7 @@ import types
 
 from lab import debug_kernel, disk, guest, ram
 from lab.files import MemoryFile
+from lab.migrate import pagecache_of
 from lab.paths import LAB_BUILD, GUEST_SOURCES, LabError, need_tool
 from lab.procs import handle_signals, wait_until
 from lab.shell import GuestError
@@ -255,7 +256,7 @@ class Bench:
         reason = info.get('pagecache', {}).get('reason')
         if reason and info['status'] == 'active':
             raise LabError(f'skip-pagecache is inactive: {reason}')
-        return 'map-time' in info.get('pagecache', {}) and info
+        return 'map-time' in pagecache_of(info) and info
 
     def runs(self):
         pattern = re.compile(r'pagecache_src_hint disk (\d+) sector (\d+), '
@@ -326,7 +327,7 @@ def check_map(tap, bench, result, name, clean, least=0.95):
     tap.comment(f'{name}: {total} of {clean} clean pages = {share:.4f}; '
                 f'{figures["pages"] / max(figures["ms"], 1) * 1000:.0f} '
                 f'pages/s, {total / max(figures["hints"], 1):.1f} pages a '
-                f'hint; map-time {result.info["pagecache"]["map-time"]} ms')
+                f'hint; map-time {pagecache_of(result.info)["map-time"]} ms')
     tap.check(result.complete, f'{name}: map is complete', result.line)
     tap.check(not wrong and total, f'{name}: no hinted page differs',
               f'{len(wrong)} of {total}: {wrong[:5]}')
@@ -556,7 +557,7 @@ def test_goes_away(tap, bench):
     tap.check(' cut short: ' in line, 'away: unbound half-way', line)
     bench.sh(f'echo {name} >{driver}/bind')
     info = wait_until(bench.ended, 60, 'a map after binding again')
-    tap.check(info['pagecache']['hinted-pages'] > 0,
+    tap.check(pagecache_of(info)['hinted-pages'] > 0,
               'away: a map after binding again', info['pagecache'])
     bench.finish(target)
 

@@ -12,7 +12,7 @@ import time
 
 from lab import disk, kernel, ram, scenario
 from lab.lab import Lab
-from lab.migrate import Migration, Settings
+from lab.migrate import Migration, Settings, pagecache_of
 from lab.net import Sampler
 from lab.procs import wait_until
 from lab.qmp import QMPError
@@ -129,9 +129,9 @@ def hang(lab, source, destination):
     migration = Migration(source, destination, Settings(skip=True))
     migration.prepare()
     migration.start()
-    wait_until(lambda: migration.poll().get('pagecache', {}).get(
-        'proven-pages', 0) > 1000 or migration.info['status'] == 'completed',
-        60, 'the first pages are proven', 0.02)
+    wait_until(lambda: pagecache_of(migration.poll()).get('proven-pages', 0)
+               > 1000 or migration.info['status'] == 'completed',
+               60, 'the first pages are proven', 0.02)
     lab.target.pause()
     return migration
 

@@ -16,6 +16,7 @@ import contextlib
 import re
 import sys
 
+from lab.migrate import pagecache_of
 from lab.procs import handle_signals, wait_until
 from lab.tap import Tap
 from test_guest_map import ODD, Bench
@@ -69,7 +70,7 @@ class Bench(Bench):
     def left_out(self, tap, name):
         """A collection: {(device, reason, detail): pages}"""
         with self.collection() as result:
-            host = result.info['pagecache'].get('left-out')
+            host = pagecache_of(result.info).get('left-out')
             self.vm.cmd('cont')
             # its lines come behind the one that was waited for
             guest = wait_until(
@@ -256,7 +257,7 @@ def test_old_device(tap, bench):
         tap.check(entries and result.host is None,
                   'old device: the daemon has the list, the host has none',
                   f'{entries} {result.host}')
-        tap.check(result.info['pagecache']['dropped-hints'] == 0,
+        tap.check(pagecache_of(result.info)['dropped-hints'] == 0,
                   'old device: it gets no message that it does not know',
                   result.info)
 

@@ -31,7 +31,7 @@ STRANGE = (
                                  'mbps': float('nan'), 'page-size': 0}},
     {'status': 'completed', 'pagecache': {'active': True, 'disks': [
         1, {}, {'device': None, 'reads': 'x'}, {'device': 'a\nb"\\'}],
-        'hinted-pages': 1 << 70, 'note': '\033[2J'}},
+        'hinted-pages': 1 << 70, 'note-text': '\033[2J'}},
     {'status': 'failed', 'error-desc': 'a\nb\033]0;x\a'},
     {'status': 'a status of the future', 'pagecache': {'active': 1}})
 
@@ -143,7 +143,7 @@ def features(tap):
             ('on', 'on', {}, {'skip-pagecache': True}),
             ('not asked for', None, {'status': 'active'}, None),
             ('inactive', 'inactive',
-             {'pagecache': {'active': False, 'reason': 'because'}}, None),
+             {'pagecache': {'active': False, 'reason-text': 'because'}}, None),
             ('active', 'active', source_info(1), None)):
         found = model.Watch().add(0, info, capabilities)
         tap.check(found.feature == expected, name, found)
@@ -291,7 +291,7 @@ def lines(tap):
         *[[x] for x in STRANGE],
         [source_info(t) for t in (1, 2, 3)],
         [source_info(3, status='completed')],
-        [source_info(3, note='n' * 200, **{'hinted-pages': 10 ** 12})],
+        [source_info(3, **{'note-text': 'n' * 200, 'hinted-pages': 10 ** 12})],
         [top.destination_info(t, '漢字' * 40, error='e' * 90)
          for t in (1, 2)])]
     for width, height in ((119, 39), (79, 23), (39, 9), (20, 4), (5, 1),
@@ -432,7 +432,8 @@ def program(tap):
                   and json.loads(done.stdout)['qemu'] == qemu.address,
                   'over TCP', done)
     plain = {'status': 'active', 'pagecache': {
-        'active': False, 'reason': 'the capability xbzrle is on'}}
+        'active': False, 'reason': 'xbzrle',
+        'reason-text': 'the capability xbzrle is on'}}
     with fake(plain) as (path, _):
         done = top.run('--qmp', path, '--once')
         tap.check('inactive: the capability xbzrle is on' in done.stdout,

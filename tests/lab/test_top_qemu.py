@@ -19,7 +19,7 @@ import time
 
 from lab import kernel, paths, top
 from lab.lab import Lab
-from lab.migrate import ENDED, Migration, Settings
+from lab.migrate import ENDED, Migration, Settings, pagecache_of
 from lab.procs import wait_until
 from lab.tap import Tap
 from lab.top import PAGE, monitor
@@ -142,7 +142,7 @@ def judge(tap, info, source, destination):
     lefts = [r['left_seconds'] for r in active
              if r['left_seconds'] is not None]
     tap.check(lefts and lefts[-1] < max(lefts), 'time left gets less', lefts)
-    last, cache = records[-1], info['pagecache']
+    last, cache = records[-1], pagecache_of(info)
     tap.check(last['status'] == 'completed'
               and last['pages']['proven'] == cache['proven-pages'] > 0
               and last['channel_bytes'] == info['ram']['transferred'],

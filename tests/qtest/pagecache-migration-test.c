@@ -479,17 +479,21 @@ static void test_info_migrate(void)
     migrate_cache(t);
     src = qtest_hmp(t->src, "info migrate");
     pct_assert_contains(src, "skip-pagecache: active\r\n");
-    pct_assert_contains(src, "hinted: 2048 pages (0 dropped, 0 too late or "
-                        "twice)\r\n");
-    pct_assert_contains(src, "offered: 2048 pages\r\n");
-    pct_assert_contains(src, "reported: 2048 pages\r\n");
-    pct_assert_contains(src, "proven: 2048 pages (0 mismatched)\r\n");
+    pct_assert_contains(src, "hinted: 2048 pages (0 pages dropped, 0 pages "
+                        "duplicate)\r\n");
+    pct_assert_contains(src, "offered: 2048 pages, reported: 2048 pages, "
+                        "unavailable: 0 pages\r\n");
+    pct_assert_contains(src, "proven: 2048 pages (0 pages mismatched)\r\n");
+    pct_assert_contains(src, "pooled: 0 pages, in flight: 0 pages\r\n");
+    pct_assert_contains(src, "  by qmp: 2048 pages, 0 pages dropped, 2048 "
+                        "pages proven, 0 pages mismatched\r\n");
     pct_assert_contains(src, "refilled: 8192 kbytes\r\n");
     dst = qtest_hmp(t->dst, "info migrate");
     pct_assert_contains(dst, "skip-pagecache: active\r\n");
     pct_assert_contains(dst, "superseded: 0 pages\r\n");
     pct_assert_contains(dst, "unavailable: 0 pages\r\n");
-    pct_assert_contains(dst, "disk " DISK_PATH ": ready by file (");
+    g_assert_null(strstr(dst, "hinted: "));
+    pct_assert_contains(dst, "disk blk0 (" DISK_PATH "): ready by file (");
     pct_assert_contains(dst, "), 8192 kbytes in ");
     pct_free(t);
 }

@@ -147,7 +147,7 @@ static void test_figures_of_the_last_migration(void)
     pct_incoming(t);
     pct_migrate(t);
     pct_finish(t);
-    pct_check_inactive(t, "the capability xbzrle is on");
+    pct_check_inactive(t, "xbzrle");
 
     /* ... and that after it a plain one. */
     pct_hop(t);

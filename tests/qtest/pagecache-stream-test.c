@@ -53,7 +53,7 @@ static GBytes *saved(PcTest *t, const char *var, const char *args,
     migrate_qmp(qts, NULL, uri, NULL, "{}");
     wait_for_migration_complete(qts);
     if (capability) {
-        pct_assert_inactive(qts, "the target of the migration is no socket");
+        pct_assert_inactive(qts, "no-socket");
     }
     qtest_quit(qts);
 

@@ -580,6 +580,19 @@ void pct_kill(QTestState *qts)
 
 /* --- figures --- */
 
+static void add_all(QDict *info, const char *side)
+{
+    QDict *figures = qdict_get_qdict(info, side);
+    const QDictEntry *e;
+
+    for (e = figures ? qdict_first(figures) : NULL; e;
+         e = qdict_next(figures, e)) {
+        g_assert_false(qdict_haskey(info, qdict_entry_key(e)));
+        qdict_put_obj(info, qdict_entry_key(e),
+                      qobject_ref(qdict_entry_value(e)));
+    }
+}
+
 QDict *pct_info(QTestState *who)
 {
     QDict *rsp = migrate_query(who);
@@ -587,6 +600,13 @@ QDict *pct_info(QTestState *who)
 
     qobject_ref(info);
     qobject_unref(rsp);
+    if (info) {
+        /* one side's, and not the other's */
+        g_assert_true(qdict_haskey(info, "source") !=
+                      qdict_haskey(info, "destination"));
+        add_all(info, "source");
+        add_all(info, "destination");
+    }
     return info;
 }
 
@@ -668,8 +688,19 @@ void pct_assert_inactive(QTestState *who, const char *reason)
     g_assert_nonnull(info);
     g_assert_false(qdict_get_bool(info, "active"));
     g_assert_cmpstr(qdict_get_try_str(info, "reason"), ==, reason);
+    g_assert_true(qdict_haskey(info, "reason-text"));
     g_assert_cmpint(qdict_get_int(info, "offered-pages"), ==, 0);
     g_assert_cmpint(qdict_get_int(info, "refill-bytes"), ==, 0);
+    qobject_unref(info);
+}
+
+void pct_check_given_up(QTestState *who, const char *reason, const char *text)
+{
+    QDict *info = pct_info(who);
+
+    g_assert_true(qdict_get_bool(info, "active"));
+    g_assert_cmpstr(qdict_get_try_str(info, "given-up"), ==, reason);
+    g_assert_cmpstr(qdict_get_try_str(info, "given-up-text"), ==, text);
     qobject_unref(info);
 }
 
@@ -723,6 +754,7 @@ void pct_check_figures(PcTest *t)
 
     g_assert_true(qdict_get_bool(s, "active"));
     g_assert_true(qdict_get_bool(d, "active"));
+    g_assert_false(qdict_haskey(s, "reason") || qdict_haskey(d, "reason"));
     hinted = qdict_get_int(s, "hinted-pages");
     duplicate = qdict_get_int(s, "duplicate-pages");
     offered = qdict_get_int(s, "offered-pages");

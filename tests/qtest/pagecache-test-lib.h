@@ -177,7 +177,10 @@ int64_t pct_allocated(const char *name);
 /* Ends a QEMU as kill -9 does it, which libqtest would take for a crash. */
 void pct_kill(QTestState *qts);
 
-/* "pagecache" of query-migrate, or NULL; qobject_unref() it */
+/*
+ * "pagecache" of query-migrate, or NULL; qobject_unref() it.  What only this
+ * side has stands among the rest, and in "source" or "destination" as well.
+ */
 QDict *pct_info(QTestState *who);
 /* One of its figures; -1 if it isn't there */
 int64_t pct_figure(QTestState *who, const char *name);
@@ -197,7 +200,10 @@ void pct_hint_rest(PcTest *t);
 int64_t pct_transferred(QTestState *who);
 /* query-migrate's error-desc, or NULL; g_free() it */
 char *pct_error(QTestState *who);
+/* @reason: as programs read it */
 void pct_assert_inactive(QTestState *who, const char *reason);
+/* Some hints were given up: @reason, for programs, and in words @text */
+void pct_check_given_up(QTestState *who, const char *reason, const char *text);
 /* That of the source, in a migration that was a plain one */
 void pct_check_inactive(PcTest *t, const char *reason);
 /* What query-status says */

@@ -49,25 +49,6 @@ PcGuest *pcguest_new(const char *args)
     return g;
 }
 
-PcGuest *pcguest_second(PcGuest *first, unsigned slot, uint64_t memory)
-{
-    PcGuest *g = g_new0(PcGuest, 1);
-
-    g->qts = first->qts;
-    g->bus = first->bus;
-    g->slot = slot;
-    alloc_init(&g->alloc, ALLOC_NO_FLAGS, memory, memory + 4 * MiB, 4096);
-    alloc_buffers(g);
-    return g;
-}
-
-void pcguest_free_second(PcGuest *g)
-{
-    pcguest_remove(g);
-    alloc_destroy(&g->alloc);
-    g_free(g);
-}
-
 QTestState *pcguest_incoming(const char *args, const char *uri)
 {
     g_autofree char *cmdline = machine(args);
@@ -471,11 +452,16 @@ void pair_finish(PcPair *p)
 int64_t pair_figure(PcPair *p, const char *name)
 {
     QDict *rsp = migrate_query(p->g->qts);
-    QDict *info = qdict_get_qdict(rsp, "pagecache");
+    QDict *info = qdict_get_qdict(rsp, "pagecache"), *source;
     int64_t n;
 
     g_assert_nonnull(info);
-    n = qdict_get_try_int(info, name, -1);
+    source = qdict_get_qdict(info, "source");
+    g_assert_nonnull(source);
+    n = qdict_get_try_int(source, name, -1);
+    if (n < 0) {
+        n = qdict_get_try_int(info, name, -1);
+    }
     qobject_unref(rsp);
     return n;
 }
@@ -489,6 +475,34 @@ void pair_wait_figure(PcPair *p, const char *name, int64_t want)
         if (g_get_monotonic_time() > end) {
             g_test_message("%s", name);
             g_assert_cmpint(n, ==, want);
+        }
+        g_usleep(10 * 1000);
+    }
+}
+
+static char *word(PcPair *p, const char *name)
+{
+    QDict *rsp = migrate_query(p->g->qts);
+    QDict *source = qdict_get_qdict(qdict_get_qdict(rsp, "pagecache"),
+                                    "source");
+    char *found = g_strdup(qdict_get_try_str(source, name) ?: "");
+
+    qobject_unref(rsp);
+    return found;
+}
+
+void pair_wait_word(PcPair *p, const char *name, const char *want)
+{
+    gint64 end = g_get_monotonic_time() + TIMEOUT_US;
+
+    for (;;) {
+        g_autofree char *found = word(p, name);
+
+        if (!strcmp(found, want)) {
+            return;
+        }
+        if (g_get_monotonic_time() > end) {
+            g_assert_cmpstr(found, ==, want);
         }
         g_usleep(10 * 1000);
     }

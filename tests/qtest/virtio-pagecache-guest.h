@@ -43,14 +43,6 @@ PcGuest *pcguest_arrived(PcGuest *from, QTestState *to);
 /* Quits QEMU. */
 void pcguest_free(PcGuest *g);
 
-/*
- * A second virtio-pagecache device of the same machine, with a driver and 4
- * MiB of memory at @memory of its own.  pcguest_free_second() before the first
- * one is freed.
- */
-PcGuest *pcguest_second(PcGuest *first, unsigned slot, uint64_t memory);
-void pcguest_free_second(PcGuest *g);
-
 /* Finds and resets the device, sets up the queues, sets DRIVER_OK */
 void pcguest_probe(PcGuest *g);
 /* The same with these features besides VIRTIO_F_VERSION_1 */
@@ -147,6 +139,8 @@ void pair_finish(PcPair *p);
 int64_t pair_figure(PcPair *p, const char *name);
 /* Waits for it: the migration thread publishes them when it comes by. */
 void pair_wait_figure(PcPair *p, const char *name, int64_t want);
+/* The same with what is a word, "note" for instance; "": it is not there. */
+void pair_wait_word(PcPair *p, const char *name, const char *want);
 
 /*
  * A pair whose guest has a cache: CACHE_PAGES of its memory from CACHE_START

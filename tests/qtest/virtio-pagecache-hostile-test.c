@@ -267,6 +267,7 @@ static void test_too_much(void)
     pair_wait_figure(p, "dropped-hints", 65);
     pcguest_send_hint(p->g, epoch, FILL_START, 0, 1, 0);
     g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 0);
+    pair_wait_word(p, "given-up", "bad-messages");
     /* no second interrupt: it knows already */
     pair_cancel(p);
     pcguest_sync(p->g);
@@ -294,6 +295,7 @@ static void test_too_much(void)
         pcguest_sync(p->g);
     }
     g_assert_cmpuint(pcguest_epoch(p->g), ==, 0);
+    pair_wait_word(p, "given-up", "too-many-hints");
     pair_finish(p);
     pair_free(p);
 }

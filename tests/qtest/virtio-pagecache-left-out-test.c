@@ -43,7 +43,7 @@ static QList *get_list(PcPair *p)
     QList *list;
 
     g_assert_nonnull(info);
-    list = qdict_get_qlist(info, "left-out");
+    list = qdict_get_qlist(qdict_get_qdict(info, "source"), "left-out");
     qobject_ref(list);
     qobject_unref(rsp);
     return list;
@@ -364,29 +364,6 @@ static void test_reset(void)
     end(p);
 }
 
-static void test_two(void)
-{
-    PcPair *p = pair_new("-device virtio-pagecache-pci,addr=0x6");
-    PcGuest *second = pcguest_second(p->g, 6, 20 * 1048576);
-    uint32_t epoch;
-    QList *got;
-
-    pcguest_probe_with(p->g, FEATURE);
-    pcguest_probe_with(second, FEATURE);
-    epoch = pair_collect(p);
-    send_only(p->g, epoch, "one");
-    pcguest_sync(p->g);
-    send_only(second, pcguest_wait_epoch(second), "other");
-    check_hint(p, epoch);
-    got = get_list(p);
-    check_next(got, "one", "no-disk", "", 7);
-    check_next(got, "other", "no-disk", "", 7);
-    check_end(got);
-    pair_cancel(p);
-    pcguest_free_second(second);
-    pair_free(p);
-}
-
 /* --- old and new --- */
 
 /* A message of the kind is a bad one, and that is all. */
@@ -503,7 +480,6 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-pagecache/left-out/names", test_names);
     qtest_add_func("virtio-pagecache/left-out/bad", test_bad);
     qtest_add_func("virtio-pagecache/left-out/reset", test_reset);
-    qtest_add_func("virtio-pagecache/left-out/two", test_two);
     qtest_add_func("virtio-pagecache/left-out/old-driver", test_old_driver);
     qtest_add_func("virtio-pagecache/left-out/old-device", test_old_device);
     qtest_add_func("virtio-pagecache/left-out/moves/new-to-new", test_moves);

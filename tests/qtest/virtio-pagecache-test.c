@@ -114,6 +114,41 @@ static void test_hotplug(void)
     pcguest_free(g);
 }
 
+/* A second one would have nothing to do. */
+static void test_one_only(void)
+{
+    static const char *const twice[] = {
+        "-device virtio-pagecache-pci -device virtio-pagecache-pci",
+        "-object pagecache-io-map,id=a -object pagecache-io-map,id=b",
+    };
+    PcGuest *g = pcguest_new("");
+    QDict *rsp = qtest_qmp_assert_failure_ref(
+        g->qts, "{ 'execute': 'device_add', 'arguments': {"
+        "  'driver': 'virtio-pagecache-pci', 'id': 'second' } }");
+    unsigned i;
+
+    g_assert_cmpstr(qdict_get_str(rsp, "desc"), ==,
+                    "There is a virtio-pagecache device already, "
+                    "/machine/peripheral/pagecache; one is enough for all "
+                    "disks");
+    qobject_unref(rsp);
+    pcguest_free(g);
+
+    for (i = 0; i < ARRAY_SIZE(twice); i++) {
+        g_autofree char *command = g_strdup_printf(
+            "%s -machine pc -accel qtest -nodefaults -display none -S %s",
+            getenv("QTEST_QEMU_BINARY"), twice[i]);
+        g_autofree char *said = NULL;
+        int status;
+
+        g_assert_true(g_spawn_command_line_sync(command, NULL, &said, &status,
+                                                NULL));
+        g_assert_cmpint(status, !=, 0);
+        g_test_message("%s", said);
+        g_assert_nonnull(strstr(said, "already, "));
+    }
+}
+
 static void test_hotplug_root_port(void)
 {
     QTestState *qts = qtest_init("-machine q35 -nodefaults "
@@ -413,6 +448,43 @@ static void test_no_driver(void)
     pair_free(p);
 }
 
+/* What the guest lacks, as far as it is known; hints from elsewhere will do. */
+static void test_notes(void)
+{
+    PcPair *p = pair_new("");
+    struct virtio_pagecache_disk disk;
+    uint32_t epoch;
+
+    pair_migrate(p);
+    pair_wait_word(p, "note", "no-driver");
+    pcguest_probe(p->g);
+    pair_wait_word(p, "note", "guest-silent");
+    /* the driver looks what has happened, and that is all */
+    epoch = pcguest_epoch(p->g);
+    g_assert_cmpuint(epoch, !=, 0);
+    pair_wait_word(p, "note", "no-daemon");
+    /* the daemon begins, and then brings nothing */
+    pcguest_get_disk(p->g, 0, &disk);
+    pair_wait_word(p, "note", "guest-silent");
+    pcguest_send_hint(p->g, epoch, FILL_START, 0, 5, 0);
+    pair_wait_word(p, "note", "");
+    pcguest_config_irq(p->g);
+    pair_cancel(p);
+    g_assert_cmpuint(pcguest_wait_epoch(p->g), ==, 0);
+
+    epoch = pair_collect(p);
+    pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_OK);
+    pair_wait_word(p, "note", "map-empty");
+    qtest_qmp_assert_success(p->g->qts,
+                             "{ 'execute': 'x-pagecache-add-hints',"
+                             "  'arguments': { 'hints': [ {"
+                             "  'device': 'blk0', 'address': %u, 'sector': 0,"
+                             "  'pages': 1 } ] } }", FILL_START);
+    pair_wait_word(p, "note", "");
+    pair_cancel(p);
+    pair_free(p);
+}
+
 /* The driver comes when the map is wanted already. */
 static void test_late_driver(void)
 {
@@ -576,6 +648,7 @@ int main(int argc, char **argv)
     qtest_add_func("virtio-pagecache/force-modern", test_force_modern);
     qtest_add_func("virtio-pagecache/query-status", test_query_status);
     qtest_add_func("virtio-pagecache/hotplug", test_hotplug);
+    qtest_add_func("virtio-pagecache/one-only", test_one_only);
     qtest_add_func("virtio-pagecache/hotplug-root-port",
                    test_hotplug_root_port);
     qtest_add_func("virtio-pagecache/unplug-in-collection",
@@ -587,6 +660,7 @@ int main(int argc, char **argv)
                    test_get_disk_resized);
     qtest_add_func("virtio-pagecache/collection", test_collection);
     qtest_add_func("virtio-pagecache/no-driver", test_no_driver);
+    qtest_add_func("virtio-pagecache/notes", test_notes);
     qtest_add_func("virtio-pagecache/late-driver", test_late_driver);
     qtest_add_func("virtio-pagecache/reset", test_reset);
     qtest_add_data_func("virtio-pagecache/stopped", "", test_stopped);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QTest testcases for virtio-pagecache: two devices, stale messages, and
- * a driver that goes and does not come back
+ * QTest testcases for virtio-pagecache: beside another producer, stale messages,
+ * and a driver that goes and does not come back
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
@@ -15,96 +15,67 @@
 #include "virtio-pagecache-guest.h"
 
 #define HALF            (CACHE_PAGES / 2)
-#define SECOND_SLOT     6
-#define SECOND_MEMORY   (20 * MiB)
-#define TWO             "-device virtio-pagecache-pci,id=second,addr=0x6"
 
-/* --- two devices --- */
+/* --- with hints from elsewhere --- */
 
-static PcGuest *new_second(PcPair *p)
+/* The whole cache, from x-pagecache-add-hints */
+static void hint_cache_by_qmp(PcPair *p)
 {
-    return pcguest_second(p->g, SECOND_SLOT, SECOND_MEMORY);
+    qtest_qmp_assert_success(p->g->qts,
+                             "{ 'execute': 'x-pagecache-add-hints',"
+                             "  'arguments': { 'hints': [ {"
+                             "  'device': 'blk0', 'address': %u, 'sector': 0,"
+                             "  'pages': %u } ] } }", CACHE_START, CACHE_PAGES);
 }
 
-/* Each tells of its half, and both of some pages in the middle. */
-static void test_two(void)
+/* Nobody drives the device. */
+static void test_other_no_driver(void)
 {
-    PcPair *p = pair_new_cache(TWO);
-    PcGuest *second = new_second(p);
-    uint32_t epoch;
+    PcPair *p = pair_new_cache("");
 
-    pcguest_probe(p->g);
-    pcguest_probe(second);
-    epoch = pair_collect(p);
-    pcguest_hint_cache(p->g, epoch, 0, HALF + 10);
-    pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_OK);
-
-    epoch = pcguest_wait_epoch(second);
-    pcguest_hint_cache(second, epoch, HALF, HALF);
-    pcguest_send_end(second, epoch, VIRTIO_PAGECACHE_END_OK);
-    pair_wait_figure(p, "hinted-pages", CACHE_PAGES + 10);
-    g_assert_cmpint(pair_figure(p, "duplicate-pages"), ==, 10);
-    pcguest_free_second(second);
-    pair_move(p, CACHE_PAGES);
+    hint_cache_by_qmp(p);
+    pair_migrate(p);
+    pair_wait_word(p, "note", "");
+    pair_complete(p, CACHE_PAGES);
     pair_free(p);
 }
 
-/* Nobody drives the second one. */
-static void test_two_one_driver(void)
+/*
+ * The driver sends nonsense until it is heard no more; that costs the other
+ * producer nothing.
+ */
+static void test_other_bad(void)
 {
-    PcPair *p = pair_new_cache(TWO);
-    uint32_t epoch;
+    PcPair *p = pair_new_cache("");
+    uint32_t bad;
 
     pcguest_probe(p->g);
-    epoch = pair_collect(p);
-    pcguest_hint_cache(p->g, epoch, 0, CACHE_PAGES);
-    pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_OK);
-    pair_move(p, CACHE_PAGES);
-    pair_free(p);
-}
-
-/* One sends nonsense until it is heard no more; that costs the other nothing. */
-static void test_two_one_bad(void)
-{
-    PcPair *p = pair_new_cache(TWO);
-    PcGuest *second = new_second(p);
-    uint32_t epoch, bad;
-
-    pcguest_probe(p->g);
-    pcguest_probe(second);
-    epoch = pair_collect(p);
-    pcguest_hint_cache(p->g, epoch, 0, HALF);
-
-    bad = pcguest_wait_epoch(second);
-    while (!pcguest_config_irq(second)) {
-        pcguest_send(second, VIRTIO_PAGECACHE_MSG_HINTS, bad, 1, NULL, 3);
-        pcguest_sync(second);
+    bad = pair_collect(p);
+    while (!pcguest_config_irq(p->g)) {
+        pcguest_send(p->g, VIRTIO_PAGECACHE_MSG_HINTS, bad, 1, NULL, 3);
+        pcguest_sync(p->g);
     }
-    g_assert_cmpuint(pcguest_epoch(second), ==, 0);
-    pcguest_hint_cache(second, bad, HALF, HALF);
-    pcguest_sync(second);
-
-    g_assert_cmpuint(pcguest_epoch(p->g), ==, epoch);
-    pcguest_hint_cache(p->g, epoch, HALF, 10);
-    pcguest_free_second(second);
-    pair_move(p, HALF + 10);
+    g_assert_cmpuint(pcguest_epoch(p->g), ==, 0);
+    pair_wait_word(p, "given-up", "bad-messages");
+    pcguest_hint_cache(p->g, bad, 0, HALF);
+    pcguest_sync(p->g);
+    g_assert_cmpint(pair_figure(p, "hinted-pages"), ==, 0);
+    hint_cache_by_qmp(p);
+    pair_move(p, CACHE_PAGES);
     pair_free(p);
 }
 
-/* The hints of one differ from the disk and are given up, not the other's. */
-static void test_two_one_wrong(void)
+/* The driver's hints differ from the disk and are given up, not the other's. */
+static void test_other_wrong(void)
 {
-    PcPair *p = pair_new_cache(TWO);
-    PcGuest *second = new_second(p);
-    uint32_t epoch, wrong;
+    PcPair *p = pair_new_cache("");
+    uint32_t wrong;
     int64_t end;
 
     pcguest_probe(p->g);
-    pcguest_probe(second);
-    epoch = pair_collect(p);
-    wrong = pcguest_wait_epoch(second);
+    wrong = pair_collect(p);
     /* memory full of 0x5a, where the disk has zeros */
-    pcguest_send_hint(second, wrong, CACHE_START - 4 * MiB,
+    pcguest_send_hint(p->g, wrong, CACHE_START - 4 * MiB,
                       CACHE_PAGES * 8 + 800, 1024, 0);
     pair_wait_figure(p, "hinted-pages", 1024);
     end = g_get_monotonic_time() + TIMEOUT_US;
@@ -112,42 +83,27 @@ static void test_two_one_wrong(void)
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(10 * 1000);
     }
-    pcguest_hint_cache(p->g, epoch, 0, CACHE_PAGES);
-    pcguest_free_second(second);
+    hint_cache_by_qmp(p);
     pair_move(p, CACHE_PAGES);
     pair_free(p);
 }
 
-/*
- * The guest lets one go in the middle.  What that has told is used, and the
- * other goes on.
- */
-static void test_two_unplug(void)
+/* The guest lets the device go in the middle.  What it has told is used. */
+static void test_other_unplug(void)
 {
-    PcPair *p = pair_new_cache(TWO);
-    PcGuest *second = new_second(p);
+    PcPair *p = pair_new_cache("");
     uint32_t epoch;
 
     pcguest_probe(p->g);
-    pcguest_probe(second);
-    /* the destination does not have it from the start */
-    *strstr(p->args, TWO) = '\0';
-    qtest_qmp_device_del_send(p->g->qts, "second");
+    qtest_qmp_device_del_send(p->g->qts, "pagecache");
     epoch = pair_collect(p);
-    pcguest_hint_cache(p->g, epoch, 0, 10);
-
-    epoch = pcguest_wait_epoch(second);
-    pcguest_hint_cache(second, epoch, HALF, HALF);
-    pcguest_eject(second, "second");
-    pcguest_free_second(second);
-
-    epoch = pcguest_epoch(p->g);
-    g_assert_cmpuint(epoch, !=, 0);
-    pcguest_hint_cache(p->g, epoch, 10, HALF - 10);
-    pcguest_send_end(p->g, epoch, VIRTIO_PAGECACHE_END_OK);
-    pair_wait_figure(p, "hinted-pages", CACHE_PAGES);
-    pair_move(p, CACHE_PAGES);
-    pair_assert_sane(p);
+    pcguest_hint_cache(p->g, epoch, 0, HALF);
+    pair_wait_figure(p, "hinted-pages", HALF);
+    pcguest_eject(p->g, "pagecache");
+    hint_cache_by_qmp(p);
+    pair_wait_figure(p, "duplicate-pages", HALF);
+    pair_wait_figure(p, "proven-pages", CACHE_PAGES);
+    pair_cancel(p);
     pair_free(p);
 }
 
@@ -252,11 +208,10 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 
-    qtest_add_func("virtio-pagecache/two/good", test_two);
-    qtest_add_func("virtio-pagecache/two/one-driver", test_two_one_driver);
-    qtest_add_func("virtio-pagecache/two/one-bad", test_two_one_bad);
-    qtest_add_func("virtio-pagecache/two/one-wrong", test_two_one_wrong);
-    qtest_add_func("virtio-pagecache/two/unplug", test_two_unplug);
+    qtest_add_func("virtio-pagecache/other/no-driver", test_other_no_driver);
+    qtest_add_func("virtio-pagecache/other/bad", test_other_bad);
+    qtest_add_func("virtio-pagecache/other/wrong", test_other_wrong);
+    qtest_add_func("virtio-pagecache/other/unplug", test_other_unplug);
     qtest_add_func("virtio-pagecache/stale/slept", test_stale_slept);
     qtest_add_func("virtio-pagecache/stale/queued", test_stale_queued);
     qtest_add_func("virtio-pagecache/gone/before", test_gone_before);

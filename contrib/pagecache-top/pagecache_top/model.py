@@ -49,6 +49,13 @@ def record(parent, key):
     return value if isinstance(value, dict) else {}
 
 
+def figures_of(info):
+    """What an answer says of the page cache, one side's figures in one."""
+    cache = record(info, 'pagecache')
+    return {**record(cache, 'source'), **record(cache, 'destination'),
+            **cache}
+
+
 def scaled(value, factor):
     return None if value is None else value * factor
 
@@ -211,14 +218,15 @@ class Watch:
         return figures
 
     def _read(self, now, info, capabilities, wires):
-        ram, cache = record(info, 'ram'), record(info, 'pagecache')
+        ram, cache = record(info, 'ram'), figures_of(info)
         page = number(ram, 'page-size')
         figures = Figures(
             now, scaled(number(info, 'total-time'), 1e-3) or 0.0,
             _side(info, cache), text(info, 'status'),
             text(info, 'error-desc'), _feature(cache, capabilities),
-            text(cache, 'reason'),
-            [x for x in (text(cache, 'note'), text(cache, 'given-up')) if x],
+            text(cache, 'reason-text'),
+            [x for x in (text(cache, 'note-text'),
+                         text(cache, 'given-up-text')) if x],
             channel_bytes=number(ram, 'transferred'),
             storage_bytes=number(cache, 'refill-bytes'),
             ram_bytes=number(ram, 'total'),
@@ -272,7 +280,7 @@ class Watch:
     def _rates(self, figures, info):
         if not figures.under_way:
             return
-        ram, cache = record(info, 'ram'), record(info, 'pagecache')
+        ram, cache = record(info, 'ram'), figures_of(info)
 
         def known(*values):
             return next((v for v in values if v is not None), None)

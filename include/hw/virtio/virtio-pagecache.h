@@ -46,6 +46,8 @@ struct VirtIOPagecache {
     bool left_out;              /* its LEFT_OUT message came */
     unsigned bad;               /* messages without a valid shape */
     unsigned stale;             /* messages of other epochs */
+    /* what the guest has not done for it yet; PAGECACHE_NOTE__MAX: nothing */
+    PagecacheNote obstacle;
     uint32_t num_disks;         /* length of the disk table when it began */
 
     /* For ever, across migrations */

@@ -10,6 +10,8 @@
 
 typedef struct BlockBackend BlockBackend;
 typedef struct DeviceState DeviceState;
+typedef int PagecacheGivenUpReason;
 typedef int PagecacheLeftOutReason;
+typedef int PagecacheNote;
 
 #endif

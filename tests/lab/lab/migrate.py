@@ -123,7 +123,12 @@ class Migration:
             return str(error)
 
 
+def pagecache_of(info):
+    """The pagecache part of query-migrate: one side's figures in one dict."""
+    both = dict(info.get('pagecache', {}))
+    return {**both.pop('source', {}), **both.pop('destination', {}), **both}
+
+
 def statistics(info):
-    """The pagecache part of query-migrate, absent numbers as 0."""
-    return {'active': False, **dict.fromkeys(COUNTERS, 0),
-            **info.get('pagecache', {})}
+    """The same, absent numbers as 0."""
+    return {'active': False, **dict.fromkeys(COUNTERS, 0), **pagecache_of(info)}

@@ -53,13 +53,16 @@ def source_info(seconds, status='active', ram=2 << 30, hinted=300000,
                 'normal': sent // PAGE, 'duplicate': 100, 'page-size': PAGE,
                 'mbps': channel * 8e-6, 'dirty-pages-rate': 0},
         'pagecache': {
-            'active': True, 'hinted-pages': hinted, 'dropped-hints': 0,
-            'duplicate-pages': 0, 'offered-pages': proven + flight,
-            'reported-pages': proven, 'proven-pages': proven,
-            'mismatched-pages': 0, 'released-pages': released,
-            'unavailable-pages': 0, 'in-flight-pages': flight,
-            'pooled-pages': hinted - proven - released - flight,
-            'refill-bytes': proven * PAGE, 'refill-rate': storage, **cache}}
+            'active': True, 'offered-pages': proven + flight,
+            'reported-pages': proven, 'unavailable-pages': 0,
+            'refill-bytes': proven * PAGE,
+            'source': {
+                'hinted-pages': hinted, 'dropped-hints': 0,
+                'duplicate-pages': 0, 'proven-pages': proven,
+                'mismatched-pages': 0, 'released-pages': released,
+                'in-flight-pages': flight,
+                'pooled-pages': hinted - proven - released - flight,
+                'refill-rate': storage, 'producers': [], **cache}}}
 
 
 def destination_info(seconds, device='/machine/peripheral/vd0', **disk):
@@ -69,11 +72,13 @@ def destination_info(seconds, device='/machine/peripheral/vd0', **disk):
         'pagecache': {
             'active': True, 'offered-pages': pages + 2000,
             'reported-pages': pages, 'unavailable-pages': 0,
-            'superseded-pages': 12, 'refill-bytes': pages * PAGE,
-            'disks': [{'device': device, 'status': 'ready',
-                       'reader': 'iscsi', 'bytes-read': pages * PAGE,
-                       'reads': pages // 32, 'errors': 0, 'timeouts': 0,
-                       **disk}]}}
+            'refill-bytes': pages * PAGE,
+            'destination': {
+                'superseded-pages': 12,
+                'disks': [{'device': device, 'status': 'ready',
+                           'reader': 'iscsi', 'bytes-read': pages * PAGE,
+                           'reads': pages // 32, 'errors': 0, 'timeouts': 0,
+                           **disk}]}}}
 
 
 class FakeQemu:

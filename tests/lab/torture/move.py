@@ -8,7 +8,8 @@ import time
 import typing
 
 from lab import ram
-from lab.migrate import ENDED, Migration, Settings, statistics
+from lab.migrate import (ENDED, Migration, Settings, pagecache_of,
+                         statistics)
 from lab.paths import LabError
 from lab.procs import wait_until
 from lab.qmp import QMPError, QMPLost
@@ -130,8 +131,7 @@ class Move:
             ms = (time.monotonic() - start) * 1000
             if status in ENDED:
                 break
-            proven = self.outcome.info.get('pagecache', {}).get(
-                'proven-pages', 0)
+            proven = pagecache_of(self.outcome.info).get('proven-pages', 0)
             for fault in self.faults:
                 fault.step()
                 if fault.due(self, ms, proven, self.expected):
@@ -169,9 +169,9 @@ class Move:
         alive = self.destination.child.alive()
         if alive:
             try:
-                theirs = self.destination.cmd('query-migrate', 30)
-                outcome.disks = theirs.get('pagecache', {}).get('disks', [])
-                outcome.theirs = theirs.get('pagecache', {})
+                outcome.theirs = pagecache_of(
+                    self.destination.cmd('query-migrate', 30))
+                outcome.disks = outcome.theirs.get('disks', [])
             except LabError:
                 alive = self.destination.child.alive()
         if outcome.status == 'completed' and alive:

@@ -607,7 +607,8 @@ void pcfuzz_check_hint(const PagecacheQueuedHint *q)
 /* However it was sent: what there is of it is bounded, and can be shown. */
 void pcfuzz_check_left_out(bool good)
 {
-    g_autoptr(MigrationPagecacheInfo) info = g_new0(MigrationPagecacheInfo, 1);
+    g_autoptr(MigrationPagecacheSource) info =
+        g_new0(MigrationPagecacheSource, 1);
     MigrationPagecacheLeftOutList *l;
     unsigned n = 0;
     const char *c;
