@@ -25,12 +25,9 @@
 #include "trace.h"
 
 #define SECTOR              512u
-#define DEFAULT_SESSIONS    2
 #define DEFAULT_DEPTH       8
 #define DEFAULT_MAX_READ    (256 * 1024)
-#define DEFAULT_DEADLINE_MS 5000
 #define DEFAULT_FAILURES    64
-#define MAX_SESSIONS        16
 #define MAX_DEPTH           128
 #define MAX_MAX_READ        (16 * 1024 * 1024)
 /* The cap may be exceeded by what it allows in this time... */
@@ -341,12 +338,13 @@ static void complete_config(PagecacheReaderConfig *c)
 {
     g_assert(c->done && c->page_size >= SECTOR &&
              (c->page_size & (c->page_size - 1)) == 0);
-    c->sessions = MIN(c->sessions ?: DEFAULT_SESSIONS, MAX_SESSIONS);
+    c->sessions = MIN(c->sessions ?: PAGECACHE_READER_SESSIONS,
+                      PAGECACHE_READER_SESSIONS_MAX);
     c->depth = MIN(c->depth ?: DEFAULT_DEPTH, MAX_DEPTH);
     c->max_read = MIN(c->max_read ?: DEFAULT_MAX_READ, MAX_MAX_READ);
     c->max_read -= c->max_read % c->page_size;
     c->max_read = MAX(c->max_read, c->page_size);
-    c->deadline_ms = c->deadline_ms ?: DEFAULT_DEADLINE_MS;
+    c->deadline_ms = c->deadline_ms ?: PAGECACHE_READER_DEADLINE_MS;
     c->max_failures = c->max_failures ?:
                       MAX(DEFAULT_FAILURES, 4 * c->sessions * c->depth);
     c->giveup_ms = c->giveup_ms ?: (uint32_t)MIN(3ull * c->deadline_ms,

@@ -115,8 +115,10 @@ static void disk_clear(gpointer data)
 
 void pagecache_src_begin(MigrationState *s)
 {
-    PagecacheDigestKind kind = s->pagecache_sha256 ? PAGECACHE_DIGEST_SHA256
-                                                   : PAGECACHE_DIGEST_XXH3;
+    const MigrationParameters *p = &s->parameters;
+    PagecacheDigestKind kind =
+        p->pagecache_digest == PAGECACHE_DIGEST_ALGORITHM_SHA256 ?
+        PAGECACHE_DIGEST_SHA256 : PAGECACHE_DIGEST_XXH3;
     g_autofree PagecacheSrc *new = NULL;
     const char *reason;
     Error *err = NULL;
@@ -144,7 +146,7 @@ void pagecache_src_begin(MigrationState *s)
     }
 
     new->page_bits = qemu_target_page_bits();
-    new->pool_bytes = s->pagecache_pool_max ?: ram_bytes_total() / POOL_SHARE;
+    new->pool_bytes = p->pagecache_pool_max ?: ram_bytes_total() / POOL_SHARE;
     new->blocks = g_ptr_array_new();
     new->numbers = g_hash_table_new(NULL, NULL);
     new->inbox = pagecache_inbox_new();

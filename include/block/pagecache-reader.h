@@ -61,6 +61,11 @@ typedef void PagecacheRunsDone(void *opaque, const PagecachePiece *pieces,
 /* How the disk is reached.  Made by pagecache_reader_spec_new() (BQL). */
 typedef struct PagecacheReaderSpec PagecacheReaderSpec;
 
+/* Defaults and limits of what follows */
+#define PAGECACHE_READER_SESSIONS       2
+#define PAGECACHE_READER_SESSIONS_MAX   16
+#define PAGECACHE_READER_DEADLINE_MS    5000
+
 /* A number that is 0 means the default */
 typedef struct PagecacheReaderConfig {
     uint32_t page_size;         /* bytes; a power of two, 512 or more */

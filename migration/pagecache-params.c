@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * skip-pagecache: its migration parameters
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ */
+#include "qemu/osdep.h"
+#include "monitor/monitor.h"
+#include "qapi/error.h"
+#include "qapi/qapi-visit-pagecache.h"
+#include "pagecache-params.h"
+
+/* --- what options.c does --- */
+
+void pagecache_params_init(MigrationParameters *p)
+{
+    p->has_pagecache_sessions = true;
+    p->has_pagecache_read_deadline = true;
+    p->has_pagecache_bandwidth = true;
+    p->has_pagecache_digest = true;
+    p->has_pagecache_pool_max = true;
+    p->has_pagecache_any_protocol = true;
+}
+
+static bool in_range(MigrationParameter number, uint64_t value, uint64_t min,
+                     uint64_t max, Error **errp)
+{
+    if (value < min || value > max) {
+        error_setg(errp, "Parameter '%s' is %" PRIu64 ", expected %" PRIu64
+                   " to %" PRIu64, MigrationParameter_str(number), value, min,
+                   max);
+        return false;
+    }
+    return true;
+}
+
+bool pagecache_params_check(const MigrationParameters *p, Error **errp)
+{
+    if (p->has_pagecache_sessions &&
+        !in_range(MIGRATION_PARAMETER_PAGECACHE_SESSIONS,
+                  p->pagecache_sessions, 1, PAGECACHE_READER_SESSIONS_MAX,
+                  errp)) {
+        return false;
+    }
+    return !p->has_pagecache_read_deadline ||
+           in_range(MIGRATION_PARAMETER_PAGECACHE_READ_DEADLINE,
+                    p->pagecache_read_deadline, 1,
+                    PAGECACHE_PARAMS_DEADLINE_MAX_MS, errp);
+}
+
+/* Puts what is in @from into @to, with the strings' pointers. */
+static void overlay(PagecacheParameters *to, const PagecacheParameters *from)
+{
+    if (from->has_pagecache_sessions) {
+        to->has_pagecache_sessions = true;
+        to->pagecache_sessions = from->pagecache_sessions;
+    }
+    if (from->has_pagecache_read_deadline) {
+        to->has_pagecache_read_deadline = true;
+        to->pagecache_read_deadline = from->pagecache_read_deadline;
+    }
+    if (from->has_pagecache_bandwidth) {
+        to->has_pagecache_bandwidth = true;
+        to->pagecache_bandwidth = from->pagecache_bandwidth;
+    }
+    if (from->has_pagecache_digest) {
+        to->has_pagecache_digest = true;
+        to->pagecache_digest = from->pagecache_digest;
+    }
+    if (from->has_pagecache_pool_max) {
+        to->has_pagecache_pool_max = true;
+        to->pagecache_pool_max = from->pagecache_pool_max;
+    }
+    if (from->has_pagecache_any_protocol) {
+        to->has_pagecache_any_protocol = true;
+        to->pagecache_any_protocol = from->pagecache_any_protocol;
+    }
+}
+
+void pagecache_params_query(MigrationParameters *to,
+                            const MigrationParameters *from)
+{
+    overlay(qapi_MigrationParameters_base(to),
+            qapi_MigrationParameters_base(from));
+}
+
+void pagecache_params_test_apply(const MigrateSetParameters *from,
+                                 MigrationParameters *to)
+{
+    overlay(qapi_MigrationParameters_base(to),
+            qapi_MigrateSetParameters_base(from));
+}
+
+void pagecache_params_apply(const MigrateSetParameters *from,
+                            MigrationParameters *to)
+{
+    overlay(qapi_MigrationParameters_base(to),
+            qapi_MigrateSetParameters_base(from));
+}
+
+/* --- for the human monitor --- */
+
+void pagecache_params_parse(Visitor *v, MigrationParameter number,
+                            MigrateSetParameters *p, Error **errp)
+{
+    const char *name = MigrationParameter_str(number);
+
+    switch (number) {
+    case MIGRATION_PARAMETER_PAGECACHE_SESSIONS:
+        p->has_pagecache_sessions = true;
+        visit_type_uint8(v, name, &p->pagecache_sessions, errp);
+        break;
+    case MIGRATION_PARAMETER_PAGECACHE_READ_DEADLINE:
+        p->has_pagecache_read_deadline = true;
+        visit_type_uint32(v, name, &p->pagecache_read_deadline, errp);
+        break;
+    case MIGRATION_PARAMETER_PAGECACHE_BANDWIDTH:
+        p->has_pagecache_bandwidth = true;
+        visit_type_size(v, name, &p->pagecache_bandwidth, errp);
+        break;
+    case MIGRATION_PARAMETER_PAGECACHE_DIGEST:
+        p->has_pagecache_digest = true;
+        visit_type_PagecacheDigestAlgorithm(v, name, &p->pagecache_digest,
+                                            errp);
+        break;
+    case MIGRATION_PARAMETER_PAGECACHE_POOL_MAX:
+        p->has_pagecache_pool_max = true;
+        visit_type_size(v, name, &p->pagecache_pool_max, errp);
+        break;
+    case MIGRATION_PARAMETER_PAGECACHE_ANY_PROTOCOL:
+        p->has_pagecache_any_protocol = true;
+        visit_type_bool(v, name, &p->pagecache_any_protocol, errp);
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+void pagecache_params_print(Monitor *mon, const MigrationParameters *p)
+{
+    monitor_printf(mon, "%s: %u\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_SESSIONS),
+        p->pagecache_sessions);
+    monitor_printf(mon, "%s: %u ms\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_READ_DEADLINE),
+        p->pagecache_read_deadline);
+    monitor_printf(mon, "%s: %" PRIu64 " bytes/second\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_BANDWIDTH),
+        p->pagecache_bandwidth);
+    monitor_printf(mon, "%s: %s\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_DIGEST),
+        PagecacheDigestAlgorithm_str(p->pagecache_digest));
+    monitor_printf(mon, "%s: %" PRIu64 " bytes\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_POOL_MAX),
+        p->pagecache_pool_max);
+    monitor_printf(mon, "%s: %s\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_ANY_PROTOCOL),
+        p->pagecache_any_protocol ? "on" : "off");
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest testcases for skip-pagecache: what an operator sets
+ *
+ * Copyright (c) 2026 The skip-pagecache authors
+ *
+ * The migration parameters: their defaults and ranges, on each way on which
+ * they can be set.
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "qobject/qjson.h"
+#include "qobject/qnum.h"
+#include "qobject/qstring.h"
+#include "pagecache-test-lib.h"
+
+/* --- values --- */
+
+/* Values are spelled as in JSON, and in the human monitor as there. */
+typedef struct Value {
+    const char *name, *json, *hmp;
+    const char *error;          /* NULL: it is taken */
+} Value;
+
+static const Value defaults[] = {
+    { "pagecache-sessions", "2", "2" },
+    { "pagecache-read-deadline", "5000", "5000 ms" },
+    { "pagecache-bandwidth", "0", "0 bytes/second" },
+    { "pagecache-digest", "\"xxh3\"", "xxh3" },
+    { "pagecache-pool-max", "0", "0 bytes" },
+    { "pagecache-any-protocol", "false", "off" },
+};
+
+static const Value values[] = {
+    { "pagecache-sessions", "1", "1" },
+    { "pagecache-sessions", "16", "16" },
+    { "pagecache-sessions", "0", "0",
+      "Parameter 'pagecache-sessions' is 0, expected 1 to 16" },
+    { "pagecache-sessions", "17", "17",
+      "Parameter 'pagecache-sessions' is 17, expected 1 to 16" },
+    { "pagecache-read-deadline", "1", "1" },
+    { "pagecache-read-deadline", "3600000", "3600000" },
+    { "pagecache-read-deadline", "0", "0",
+      "Parameter 'pagecache-read-deadline' is 0, expected 1 to 3600000" },
+    { "pagecache-read-deadline", "3600001", "3600001",
+      "Parameter 'pagecache-read-deadline' is 3600001, expected 1 to 3600000" },
+    { "pagecache-bandwidth", "209715200", "200M" },
+    { "pagecache-digest", "\"sha256\"", "sha256" },
+    { "pagecache-digest", "\"md5\"", "md5",
+      "'pagecache-digest' does not accept value 'md5'" },
+    { "pagecache-pool-max", "1048576", "1M" },
+    { "pagecache-any-protocol", "true", "on" },
+};
+
+static char *parameter(QTestState *who, const char *name)
+{
+    QDict *rsp = qtest_qmp(who, "{ 'execute': 'query-migrate-parameters' }");
+    QObject *value = qdict_get(qdict_get_qdict(rsp, "return"), name);
+    GString *json;
+
+    g_assert_nonnull(value);
+    json = qobject_to_json(value);
+    qobject_unref(rsp);
+    return g_string_free(json, false);
+}
+
+static void check_parameter(QTestState *who, const Value *v)
+{
+    g_autofree char *is = parameter(who, v->name);
+
+    g_test_message("%s", v->name);
+    g_assert_cmpstr(is, ==, v->json);
+}
+
+/* The answer: NULL, or the error */
+static char *set(QTestState *who, const Value *v)
+{
+    QDict *args = qdict_new(), *rsp, *error;
+    char *text;
+
+    qdict_put_obj(args, v->name, qobject_from_json(v->json, NULL));
+    rsp = qtest_qmp(who, "{ 'execute': 'migrate-set-parameters',"
+                    "  'arguments': %p }", args);
+    error = qdict_get_qdict(rsp, "error");
+    text = g_strdup(error ? qdict_get_str(error, "desc") : NULL);
+    qobject_unref(rsp);
+    return text;
+}
+
+static char *set_by_hmp(QTestState *who, const Value *v)
+{
+    char *text = qtest_hmp(who, "migrate_set_parameter %s %s", v->name,
+                           v->hmp);
+
+    if (!*text) {
+        g_clear_pointer(&text, g_free);
+    }
+    return text;
+}
+
+static void check_answer(const Value *v, const char *text)
+{
+    if (v->error) {
+        g_assert_nonnull(text);
+        pct_assert_contains(text, v->error);
+    } else {
+        g_assert_cmpstr(text, ==, NULL);
+    }
+}
+
+static const Value *default_of(const char *name)
+{
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(defaults); i++) {
+        if (!strcmp(defaults[i].name, name)) {
+            return &defaults[i];
+        }
+    }
+    g_assert_not_reached();
+}
+
+/* Each value, in both monitors; what is refused changes nothing. */
+static void test_parameters(void)
+{
+    QTestState *who = qtest_init("-machine none");
+    g_autofree char *info = qtest_hmp(who, "info migrate_parameters");
+    int i, way;
+
+    for (i = 0; i < ARRAY_SIZE(defaults); i++) {
+        g_autofree char *line = g_strdup_printf(
+            "%s: %s\r\n", defaults[i].name, defaults[i].hmp);
+
+        check_parameter(who, &defaults[i]);
+        pct_assert_contains(info, line);
+    }
+    for (i = 0; i < ARRAY_SIZE(values); i++) {
+        for (way = 0; way < 2; way++) {
+            const Value *v = &values[i], *before = default_of(v->name);
+            g_autofree char *text = way ? set_by_hmp(who, v) : set(who, v);
+            g_autofree char *back = NULL;
+
+            check_answer(v, text);
+            check_parameter(who, v->error ? before : v);
+            back = set(who, before);
+            g_assert_cmpstr(back, ==, NULL);
+        }
+    }
+    qtest_quit(who);
+}
+
+/* With -global they are there from the start, or QEMU does not start. */
+static void test_global(void)
+{
+    GString *args = g_string_new("-machine none");
+    const char *binary = getenv("QTEST_QEMU_BINARY");
+    QTestState *who;
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(values); i++) {
+        const Value *v = &values[i];
+        g_autofree char *error = NULL, *command = NULL;
+        int status;
+
+        if (!v->error) {
+            g_string_append_printf(args, " -global migration.%s=%s", v->name,
+                                   v->hmp);
+            continue;
+        }
+        command = g_strdup_printf("%s -machine none -display none -global "
+                                  "migration.%s=%s", binary, v->name, v->hmp);
+        g_assert_true(g_spawn_command_line_sync(command, NULL, &error, &status,
+                                                NULL));
+        g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+        if (strstr(v->error, "expected")) {
+            pct_assert_contains(error, v->error);
+        }
+    }
+    who = qtest_init(args->str);
+    for (i = 0; i < ARRAY_SIZE(values); i++) {
+        /* the last one counts */
+        if (!values[i].error && (i + 1 == ARRAY_SIZE(values) ||
+                                 values[i + 1].error ||
+                                 strcmp(values[i].name, values[i + 1].name))) {
+            check_parameter(who, &values[i]);
+        }
+    }
+    qtest_quit(who);
+    g_string_free(args, true);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("/pagecache/steer/parameters", test_parameters);
+    qtest_add_func("/pagecache/steer/global", test_global);
+    return g_test_run();
+}
