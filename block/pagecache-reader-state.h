@@ -33,7 +33,6 @@ struct PagecacheReader {
     gint refs;                      /* atomic */
     PagecacheReaderConfig config;   /* completed with the defaults; constant */
     PagecacheReaderSpec *spec;      /* constant */
-    uint64_t bandwidth;             /* bytes/s or 0; constant */
 
     GMutex lock;                    /* for all that follows */
     GCond work;                     /* for pagecache_reader_next_wait() */
@@ -56,7 +55,7 @@ struct PagecacheReader {
     unsigned refusals;              /* before the first session was up */
     unsigned failures;              /* in a row */
 
-    int64_t next_us;                /* bandwidth cap: no read before */
+    int64_t next_us;                /* the guest's limit: no read before */
     /* work waits but nothing is in flight, since then; 0: not so */
     int64_t stall_us;
     int64_t flush_us;               /* give back what waits then; 0: never */
@@ -128,8 +127,14 @@ void pcr_give_up(PagecacheReader *r, const char *why);
 void pcr_count_failure(PagecacheReader *r, const char *why, bool timeout);
 
 /*
+ * 0: the limits allow a read now.  Otherwise, in how many microseconds to ask
+ * again: sooner than one is allowed if that takes long, as a limit may change.
+ */
+int64_t pcr_limits_wait(PagecacheReader *r, int64_t now);
+
+/*
  * Work waits and nothing is in flight: from now on time runs against us.  It
- * does not run while the bandwidth cap holds reads back.
+ * does not run while the limits hold reads back.
  */
 void pcr_check_stall(PagecacheReader *r, int64_t now);
 void pcr_not_stalled(PagecacheReader *r);

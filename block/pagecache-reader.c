@@ -19,6 +19,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/pagecache-budget.h"
 #include "qemu/pagecache-thread.h"
 #include "pagecache-reader-fault.h"
 #include "pagecache-reader-state.h"
@@ -30,7 +31,7 @@
 #define DEFAULT_FAILURES    64
 #define MAX_DEPTH           128
 #define MAX_MAX_READ        (16 * 1024 * 1024)
-/* The cap may be exceeded by what it allows in this time... */
+/* The guest's limit may be exceeded by what it allows in this time... */
 #define BURST_US            20000
 /* ...and a refusal is final at the third time for each session */
 #define MAX_REFUSALS        3
@@ -182,13 +183,16 @@ static void align_read(PagecacheReader *r, PagecacheRead *read,
     }
 }
 
-/* Pays for a read of @bytes out of the bandwidth cap */
+/* Pays for a read of @bytes out of what the limits allow */
 static void charge(PagecacheReader *r, uint32_t bytes, int64_t now)
 {
     uint64_t cost = 0;
 
-    if (r->bandwidth) {
-        cost = (uint64_t)bytes * G_USEC_PER_SEC / r->bandwidth;
+    if (r->config.budget) {
+        pagecache_budget_spend(r->config.budget, now, bytes);
+    }
+    if (r->spec->max_bandwidth) {
+        cost = (uint64_t)bytes * G_USEC_PER_SEC / r->spec->max_bandwidth;
     }
     if (r->spec->max_iops) {
         cost = MAX(cost, G_USEC_PER_SEC / r->spec->max_iops);
@@ -214,10 +218,11 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
         return NULL;
     }
     now = g_get_monotonic_time();
-    if (now < r->next_us) {
-        *wait_us = r->next_us - now;
+    *wait_us = pcr_limits_wait(r, now);
+    if (*wait_us) {
         return NULL;
     }
+    *wait_us = -1;
 
     read = g_new0(PagecacheRead, 1);
     read->link.data = read;
@@ -329,11 +334,6 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
 
 /* --- For the caller ------------------------------------------------------ */
 
-static uint64_t min_nonzero(uint64_t a, uint64_t b)
-{
-    return a && b ? MIN(a, b) : MAX(a, b);
-}
-
 static void complete_config(PagecacheReaderConfig *c)
 {
     g_assert(c->done && c->page_size >= SECTOR &&
@@ -360,7 +360,6 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
     r->config = *config;
     complete_config(&r->config);
     r->spec = spec;
-    r->bandwidth = min_nonzero(r->config.max_bandwidth, spec->max_bandwidth);
     r->max_read = r->config.max_read;
     g_mutex_init(&r->lock);
     g_cond_init(&r->work);
@@ -370,7 +369,7 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
     r->watch_link.data = r;
     trace_pagecache_reader_open(r, spec->ops->name, spec->name,
                                 r->config.sessions, r->config.depth,
-                                r->config.max_read, r->bandwidth);
+                                r->config.max_read, spec->max_bandwidth);
 
     if (!pcr_watch(r)) {
         pagecache_reader_unref(r);

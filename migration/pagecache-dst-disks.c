@@ -15,6 +15,7 @@
 #include "migration.h"
 #include "pagecache-dst-int.h"
 #include "pagecache-io-disks.h"
+#include "pagecache-params.h"
 #include "trace.h"
 
 static void disk_clear(void *opaque)
@@ -64,7 +65,7 @@ static void open_disk(PagecacheDst *d, guint nr)
         .page_size = 1 << d->page_bits,
         .sessions = p->pagecache_sessions,
         .deadline_ms = p->pagecache_read_deadline,
-        .max_bandwidth = p->pagecache_bandwidth,
+        .budget = pagecache_params_budget(PAGECACHE_INCOMING),
         .sectors = disk->sectors,
         .done = pagecache_refill_done,
         .opaque = pagecache_refill_disk(d->refill, nr),

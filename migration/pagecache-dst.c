@@ -31,6 +31,7 @@
 #include "pagecache-hooks.h"
 #include "pagecache-io-disks.h"
 #include "pagecache-ledger.h"
+#include "pagecache-params.h"
 #include "pagecache-section.h"
 #include "qemu-file.h"
 #include "ram.h"
@@ -168,6 +169,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     }
     d = dst_new(start);
     pagecache_ledger_write(PAGECACHE_OUTGOING, NULL);
+    pagecache_params_begin(PAGECACHE_INCOMING);
     dst = d;    /* from here on pagecache_dst_cleanup() undoes it */
     if (d->start->page_bits != d->page_bits) {
         error_setg(errp, "pages of 2^%u bytes, expected 2^%u",

@@ -8,7 +8,42 @@
 #include "monitor/monitor.h"
 #include "qapi/error.h"
 #include "qapi/qapi-visit-pagecache.h"
+#include "migration.h"
 #include "pagecache-params.h"
+
+/*
+ * What may be saved up: a reader asks before each read, the migration thread
+ * makes offers every 50 to 100 ms.
+ */
+static const int64_t burst_us[] = {
+    [PAGECACHE_OUTGOING] = 200000,
+    [PAGECACHE_INCOMING] = 20000,
+};
+
+static PagecacheBudget budgets[PAGECACHE_SIDE__MAX];
+
+/* --- for both sides --- */
+
+static void set_limits(const MigrationParameters *p)
+{
+    int i;
+
+    for (i = 0; i < PAGECACHE_SIDE__MAX; i++) {
+        pagecache_budget_set_limit(&budgets[i], p->pagecache_bandwidth);
+    }
+}
+
+void pagecache_params_begin(PagecacheSide side)
+{
+    pagecache_budget_reset(&budgets[side], burst_us[side]);
+    /* with -global, nobody has told of them */
+    set_limits(&migrate_get_current()->parameters);
+}
+
+PagecacheBudget *pagecache_params_budget(PagecacheSide side)
+{
+    return &budgets[side];
+}
 
 /* --- what options.c does --- */
 
@@ -96,6 +131,7 @@ void pagecache_params_apply(const MigrateSetParameters *from,
 {
     overlay(qapi_MigrationParameters_base(to),
             qapi_MigrateSetParameters_base(from));
+    set_limits(to);
 }
 
 /* --- for the human monitor --- */

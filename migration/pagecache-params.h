@@ -13,6 +13,8 @@
 
 #include "qapi/qapi-types-migration.h"
 #include "block/pagecache-reader.h"
+#include "qemu/pagecache-budget.h"
+#include "pagecache-ledger.h"
 
 /* Limits of what may be set; the defaults are the reader's */
 #define PAGECACHE_PARAMS_DEADLINE_MAX_MS    3600000
@@ -35,6 +37,16 @@ void pagecache_params_test_apply(const MigrateSetParameters *from,
  */
 void pagecache_params_apply(const MigrateSetParameters *from,
                             MigrationParameters *to);
+
+/* --- for both sides --- */
+
+/*
+ * A migration begins on @side, with nothing spent yet of what the parameters
+ * allow.
+ */
+void pagecache_params_begin(PagecacheSide side);
+/* What it may spend; lives as long as the process, follows the parameters. */
+PagecacheBudget *pagecache_params_budget(PagecacheSide side);
 
 /* --- for the human monitor --- */
 

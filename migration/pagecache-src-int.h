@@ -29,6 +29,7 @@
 
 #include "qapi/qapi-types-pagecache.h"
 #include "exec/ramblock.h"
+#include "qemu/pagecache-budget.h"
 #include "pagecache-digest.h"
 #include "pagecache-flights.h"
 #include "pagecache-inbox.h"
@@ -62,6 +63,7 @@ typedef struct PagecacheSrc {
     PagecacheDigest digest;
     unsigned page_bits;
     uint64_t pool_bytes;        /* limit of the pool's memory */
+    PagecacheBudget *budget;    /* what may be offered */
     uint64_t features;          /* that START has */
     GPtrArray *blocks;          /* of RAMBlock, by number */
     GHashTable *numbers;        /* RAMBlock -> number + 1 */

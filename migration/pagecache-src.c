@@ -38,6 +38,7 @@
 #include "pagecache-io-unseen.h"
 #include "pagecache-ledger.h"
 #include "pagecache-left-out.h"
+#include "pagecache-params.h"
 #include "pagecache-section.h"
 #include "pagecache-src-int.h"
 #include "pagecache-wire.h"
@@ -145,6 +146,8 @@ void pagecache_src_begin(MigrationState *s)
         return;
     }
 
+    pagecache_params_begin(PAGECACHE_OUTGOING);
+    new->budget = pagecache_params_budget(PAGECACHE_OUTGOING);
     new->page_bits = qemu_target_page_bits();
     new->pool_bytes = p->pagecache_pool_max ?: ram_bytes_total() / POOL_SHARE;
     new->blocks = g_ptr_array_new();

@@ -5,7 +5,7 @@
  * Copyright (c) 2026 The skip-pagecache authors
  *
  * The migration parameters: their defaults and ranges, on each way on which
- * they can be set.
+ * they can be set, and what becomes of a bandwidth that changes on the way.
  */
 
 #include "qemu/osdep.h"
@@ -190,11 +190,72 @@ static void test_global(void)
     g_string_free(args, true);
 }
 
+/* --- the bandwidth --- */
+
+#define READ_PAGES      (256 * KiB / PAGE)
+
+static void set_bandwidth(QTestState *who, int64_t bytes)
+{
+    migrate_set_parameter_int(who, "pagecache-bandwidth", bytes);
+}
+
+/*
+ * At one byte a second one page is offered, and the others wait in the pool.
+ * Then the rate is what is set on the way.
+ */
+static void test_bandwidth_source(void)
+{
+    PcTest *t = pct_new_pair();
+    const int64_t rate = 8 * MiB, burst = rate / 5;
+    gint64 start;
+
+    set_bandwidth(t->src, 1);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->src, "pooled-pages", CACHE_PAGES - 1);
+    pct_wait_figure(t->src, "proven-pages", 1);
+    g_assert_cmpint(pct_figure(t->src, "offered-pages"), ==, 1);
+    g_assert_cmpint(pct_figure(t->src, "pooled-pages"), ==, CACHE_PAGES - 1);
+
+    start = g_get_monotonic_time();
+    set_bandwidth(t->src, rate);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    g_assert_cmpint(g_get_monotonic_time() - start, >,
+                    (CACHE_SIZE - burst - 1 * MiB) * G_USEC_PER_SEC / rate);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_free(t);
+}
+
+/* The same on the other side: after one read the next ones wait. */
+static void test_bandwidth_destination(void)
+{
+    PcTest *t = pct_new_pair();
+
+    set_bandwidth(t->dst, 1);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+    pct_wait_figure(t->dst, "offered-pages", CACHE_PAGES);
+    pct_wait_figure(t->dst, "reported-pages", 1);
+    g_assert_cmpint(pct_figure(t->dst, "reported-pages"), <=, READ_PAGES);
+    /* no limit */
+    set_bandwidth(t->dst, 0);
+    pct_wait_figure(t->src, "proven-pages", CACHE_PAGES);
+    pct_finish(t);
+    pct_check_all_proven(t, CACHE_PAGES);
+    pct_free(t);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 
     qtest_add_func("/pagecache/steer/parameters", test_parameters);
     qtest_add_func("/pagecache/steer/global", test_global);
+    qtest_add_func("/pagecache/steer/bandwidth/source", test_bandwidth_source);
+    qtest_add_func("/pagecache/steer/bandwidth/destination",
+                   test_bandwidth_destination);
     return g_test_run();
 }
