@@ -448,6 +448,7 @@ int pagecache_dst_cleanup(void *opaque)
         return 0;
     }
     stop_refills(d);
+    pagecache_params_end(PAGECACHE_INCOMING);
     pagecache_reporter_join(d->reporter);
     pagecache_ledger_write(PAGECACHE_INCOMING, pagecache_dst_info());
     say_what_was(d);

@@ -10,6 +10,7 @@
 #include "pagecache-hooks.h"
 #include "pagecache-ledger.h"
 #include "pagecache-left-out.h"
+#include "pagecache-params.h"
 
 /*
  * A QEMU that has received a guest and sends it on is both; what it does now
@@ -20,14 +21,30 @@ MigrationPagecacheInfo *pagecache_info(void)
     MigrationPagecacheInfo *info;
 
     if (pagecache_dst_is_loading()) {
-        return pagecache_dst_info();
+        info = pagecache_dst_info();
+        info->bandwidth_group = pagecache_params_group(PAGECACHE_INCOMING);
+        return info;
     }
     info = pagecache_ledger_read(PAGECACHE_OUTGOING);
     if (!info) {
         return pagecache_ledger_read(PAGECACHE_INCOMING);
     }
     pagecache_left_out_info(info);
+    info->bandwidth_group = pagecache_params_group(PAGECACHE_OUTGOING);
     return info;
+}
+
+static void print_group(Monitor *mon, const MigrationPagecacheGroup *group)
+{
+    monitor_printf(mon, "bandwidth group:");
+    if (group->has_bandwidth) {
+        monitor_printf(mon, " %" PRIu64 " kbytes/s of %" PRIu64 " kbytes/s, %"
+                       PRIu32 " members", group->share >> 10,
+                       group->bandwidth >> 10, group->members);
+    }
+    monitor_printf(mon, "%s%s%s\n",
+                   group->has_bandwidth && group->error ? ";" : "",
+                   group->error ? " the file " : "", group->error ?: "");
 }
 
 void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
@@ -109,6 +126,9 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
         monitor_printf(mon, "not seen by the I/O map: %s: %s\n",
                        u->value->device,
                        PagecacheUnseenReason_str(u->value->reason));
+    }
+    if (info->bandwidth_group) {
+        print_group(mon, info->bandwidth_group);
     }
     for (l = info->disks; l; l = l->next) {
         monitor_printf(mon, "disk %s: %s%s%s%s%s%s, %" PRIu64 " kbytes in %"

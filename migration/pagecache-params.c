@@ -9,6 +9,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-visit-pagecache.h"
 #include "migration.h"
+#include "pagecache-group.h"
 #include "pagecache-params.h"
 
 /*
@@ -21,6 +22,9 @@ static const int64_t burst_us[] = {
 };
 
 static PagecacheBudget budgets[PAGECACHE_SIDE__MAX];
+/* BQL: in a migration; and in a group, too */
+static bool begun[PAGECACHE_SIDE__MAX];
+static PagecacheGroup *groups[PAGECACHE_SIDE__MAX];
 
 /* --- for both sides --- */
 
@@ -33,11 +37,53 @@ static void set_limits(const MigrationParameters *p)
     }
 }
 
+static void leave_group(PagecacheSide side)
+{
+    pagecache_group_leave(g_steal_pointer(&groups[side]));
+}
+
+static void join_group(PagecacheSide side)
+{
+    const MigrationParameters *p = &migrate_get_current()->parameters;
+
+    leave_group(side);
+    if (p->pagecache_bandwidth_group && *p->pagecache_bandwidth_group) {
+        groups[side] = pagecache_group_join(p->pagecache_bandwidth_group,
+                                            &budgets[side]);
+    }
+}
+
 void pagecache_params_begin(PagecacheSide side)
 {
     pagecache_budget_reset(&budgets[side], burst_us[side]);
     /* with -global, nobody has told of them */
     set_limits(&migrate_get_current()->parameters);
+    begun[side] = true;
+    join_group(side);
+}
+
+void pagecache_params_end(PagecacheSide side)
+{
+    begun[side] = false;
+    leave_group(side);
+}
+
+MigrationPagecacheGroup *pagecache_params_group(PagecacheSide side)
+{
+    MigrationPagecacheGroup *group;
+    PagecacheGroupInfo info;
+
+    if (!groups[side]) {
+        return NULL;
+    }
+    pagecache_group_info(groups[side], &info);
+    group = g_new0(MigrationPagecacheGroup, 1);
+    group->has_bandwidth = group->has_share = group->has_members = info.known;
+    group->bandwidth = info.bandwidth;
+    group->share = info.share;
+    group->members = info.members;
+    group->error = info.error;
+    return group;
 }
 
 PagecacheBudget *pagecache_params_budget(PagecacheSide side)
@@ -69,8 +115,23 @@ static bool in_range(MigrationParameter number, uint64_t value, uint64_t min,
     return true;
 }
 
+static bool is_file_name(MigrationParameter number, const char *name,
+                         Error **errp)
+{
+    if (name && *name && !g_path_is_absolute(name)) {
+        error_setg(errp, "Parameter '%s' is '%s', expected an absolute name of "
+                   "a file, or nothing", MigrationParameter_str(number), name);
+        return false;
+    }
+    return true;
+}
+
 bool pagecache_params_check(const MigrationParameters *p, Error **errp)
 {
+    if (!is_file_name(MIGRATION_PARAMETER_PAGECACHE_BANDWIDTH_GROUP,
+                      p->pagecache_bandwidth_group, errp)) {
+        return false;
+    }
     if (p->has_pagecache_sessions &&
         !in_range(MIGRATION_PARAMETER_PAGECACHE_SESSIONS,
                   p->pagecache_sessions, 1, PAGECACHE_READER_SESSIONS_MAX,
@@ -98,6 +159,9 @@ static void overlay(PagecacheParameters *to, const PagecacheParameters *from)
         to->has_pagecache_bandwidth = true;
         to->pagecache_bandwidth = from->pagecache_bandwidth;
     }
+    if (from->pagecache_bandwidth_group) {
+        to->pagecache_bandwidth_group = from->pagecache_bandwidth_group;
+    }
     if (from->has_pagecache_digest) {
         to->has_pagecache_digest = true;
         to->pagecache_digest = from->pagecache_digest;
@@ -117,6 +181,8 @@ void pagecache_params_query(MigrationParameters *to,
 {
     overlay(qapi_MigrationParameters_base(to),
             qapi_MigrationParameters_base(from));
+    to->pagecache_bandwidth_group =
+        g_strdup(from->pagecache_bandwidth_group ?: "");
 }
 
 void pagecache_params_test_apply(const MigrateSetParameters *from,
@@ -129,9 +195,22 @@ void pagecache_params_test_apply(const MigrateSetParameters *from,
 void pagecache_params_apply(const MigrateSetParameters *from,
                             MigrationParameters *to)
 {
+    char *group = to->pagecache_bandwidth_group;
+    int i;
+
     overlay(qapi_MigrationParameters_base(to),
             qapi_MigrateSetParameters_base(from));
     set_limits(to);
+    if (!from->pagecache_bandwidth_group) {
+        return;
+    }
+    to->pagecache_bandwidth_group = g_strdup(from->pagecache_bandwidth_group);
+    for (i = 0; i < PAGECACHE_SIDE__MAX; i++) {
+        if (begun[i] && g_strcmp0(group, to->pagecache_bandwidth_group)) {
+            join_group(i);
+        }
+    }
+    g_free(group);
 }
 
 /* --- for the human monitor --- */
@@ -153,6 +232,9 @@ void pagecache_params_parse(Visitor *v, MigrationParameter number,
     case MIGRATION_PARAMETER_PAGECACHE_BANDWIDTH:
         p->has_pagecache_bandwidth = true;
         visit_type_size(v, name, &p->pagecache_bandwidth, errp);
+        break;
+    case MIGRATION_PARAMETER_PAGECACHE_BANDWIDTH_GROUP:
+        visit_type_str(v, name, &p->pagecache_bandwidth_group, errp);
         break;
     case MIGRATION_PARAMETER_PAGECACHE_DIGEST:
         p->has_pagecache_digest = true;
@@ -183,6 +265,9 @@ void pagecache_params_print(Monitor *mon, const MigrationParameters *p)
     monitor_printf(mon, "%s: %" PRIu64 " bytes/second\n",
         MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_BANDWIDTH),
         p->pagecache_bandwidth);
+    monitor_printf(mon, "%s: '%s'\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_BANDWIDTH_GROUP),
+        p->pagecache_bandwidth_group);
     monitor_printf(mon, "%s: %s\n",
         MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_DIGEST),
         PagecacheDigestAlgorithm_str(p->pagecache_digest));

@@ -47,6 +47,10 @@ void pagecache_params_apply(const MigrateSetParameters *from,
 void pagecache_params_begin(PagecacheSide side);
 /* What it may spend; lives as long as the process, follows the parameters. */
 PagecacheBudget *pagecache_params_budget(PagecacheSide side);
+/* It has come to its end, good or bad. */
+void pagecache_params_end(PagecacheSide side);
+/* What it shares with others, for the caller to free; NULL: nothing */
+MigrationPagecacheGroup *pagecache_params_group(PagecacheSide side);
 
 /* --- for the human monitor --- */
 

@@ -122,9 +122,12 @@ static void collect(PagecacheSrc *src, uint32_t nr, uint64_t *allowed,
 /* Pages that the operator allows to be offered now; a part of one counts. */
 static uint64_t allowed_pages(PagecacheSrc *src)
 {
-    uint64_t bytes = pagecache_budget_room(src->budget,
-                                           g_get_monotonic_time());
+    uint64_t bytes;
 
+    if (!waiting(src)) {
+        return 0;
+    }
+    bytes = pagecache_budget_room(src->budget, g_get_monotonic_time());
     return DIV_ROUND_UP(MIN(bytes, INT64_MAX), to_bytes(src, 1));
 }
 
@@ -143,6 +146,9 @@ static void make_offers(PagecacheSrc *src, GArray *offers)
     }
     pagecache_budget_spend(src->budget, g_get_monotonic_time(),
                            to_bytes(src, before - allowed));
+    if (before && !allowed && waiting(src)) {
+        pagecache_budget_want_more(src->budget);
+    }
     pagecache_fault_shuffle(PAGECACHE_FAULT_SHUFFLE_OFFERS, runs);
     for (i = 0; i < runs->len; i++) {
         make_offer(src, &g_array_index(runs, PagecachePoolRun, i), now,

@@ -463,6 +463,7 @@ void pagecache_src_cleanup(void *opaque)
     if (!old) {
         return;
     }
+    pagecache_params_end(PAGECACHE_OUTGOING);
     stop_holding();
     pagecache_hints_stop();
     WITH_QEMU_LOCK_GUARD(&src_lock) {

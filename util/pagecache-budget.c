@@ -20,12 +20,27 @@ void pagecache_budget_reset(PagecacheBudget *b, int64_t burst_us)
     b->at_us = 0;
     b->debt = 0;
     stat64_set(&b->spent, 0);
-    qatomic_set(&b->held, 0);
+    qatomic_set(&b->was_short, 0);
 }
 
 void pagecache_budget_set_limit(PagecacheBudget *b, uint64_t limit)
 {
     stat64_set(&b->limit, limit);
+}
+
+void pagecache_budget_set_share(PagecacheBudget *b, uint64_t share)
+{
+    stat64_set(&b->share, share);
+}
+
+void pagecache_budget_want_more(PagecacheBudget *b)
+{
+    qatomic_set(&b->was_short, 1);
+}
+
+bool pagecache_budget_was_short(PagecacheBudget *b)
+{
+    return qatomic_xchg(&b->was_short, 0);
 }
 
 /* What was earned since the last time; with the lock */
@@ -53,7 +68,7 @@ int64_t pagecache_budget_wait(PagecacheBudget *b, int64_t now)
     if (b->debt <= 0) {
         return 0;
     }
-    qatomic_set(&b->held, 1);
+    pagecache_budget_want_more(b);
     us = b->debt / limit * G_USEC_PER_SEC;
     if (us >= INT64_MAX / 2) {
         return INT64_MAX / 2;
@@ -71,7 +86,7 @@ uint64_t pagecache_budget_room(PagecacheBudget *b, int64_t now)
     LOCK_GUARD(&b->lock);
     earn(b, now, limit);
     if (b->debt > 0) {
-        qatomic_set(&b->held, 1);
+        pagecache_budget_want_more(b);
         return 0;
     }
     return MAX(-b->debt, 1);

@@ -4,7 +4,8 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * A budget has a limit, which may change at any time.  Who wants to spend asks
+ * A budget has a limit, and may have a share of what others have as well: the
+ * lower one counts.  Both may change at any time.  Who wants to spend asks
  * first whether there is anything left, and spends afterwards, whatever it
  * comes to: what is spent beyond is a debt, and nobody spends anything before
  * it is paid.  What is not spent is saved up, but for a short time only.
@@ -20,8 +21,9 @@
 
 typedef struct PagecacheBudget {
     Stat64 limit;           /* bytes a second; 0: none */
+    Stat64 share;           /* the same */
     Stat64 spent;           /* bytes since the last reset */
-    int held;               /* atomic: somebody had to wait */
+    int was_short;          /* atomic: somebody had to wait */
     GMutex lock;            /* for the following */
     int64_t burst_us;       /* so long it may be saved up */
     int64_t at_us;          /* when @debt was right */
@@ -37,12 +39,16 @@ typedef struct PagecacheBudget {
 /* All 0 is a budget without a limit that nobody has used. */
 void pagecache_budget_reset(PagecacheBudget *b, int64_t burst_us);
 
-/* Takes effect for those who wait as well, within PAGECACHE_BUDGET_LOOK_US. */
+/* Take effect for those who wait as well, within PAGECACHE_BUDGET_LOOK_US. */
 void pagecache_budget_set_limit(PagecacheBudget *b, uint64_t limit);
+void pagecache_budget_set_share(PagecacheBudget *b, uint64_t share);
 
+/* The lower one of both; 0: there is none. */
 static inline uint64_t pagecache_budget_limit(const PagecacheBudget *b)
 {
-    return stat64_get(&b->limit);
+    uint64_t limit = stat64_get(&b->limit), share = stat64_get(&b->share);
+
+    return limit && share ? MIN(limit, share) : limit | share;
 }
 
 /*
@@ -59,5 +65,10 @@ int64_t pagecache_budget_wait(PagecacheBudget *b, int64_t now);
 uint64_t pagecache_budget_room(PagecacheBudget *b, int64_t now);
 
 void pagecache_budget_spend(PagecacheBudget *b, int64_t now, uint64_t bytes);
+
+/* Who was given room has used it up, and would have had a use for more. */
+void pagecache_budget_want_more(PagecacheBudget *b);
+/* Did anybody have to wait, or want more, since the last time? */
+bool pagecache_budget_was_short(PagecacheBudget *b);
 
 #endif

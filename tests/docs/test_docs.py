@@ -63,6 +63,7 @@ def figures():
     names = (members(schema, 'MigrationPagecacheInfo')
              + members(schema, 'MigrationPagecacheDisk')
              + members(schema, 'MigrationPagecacheLeftOut')
+             + members(schema, 'MigrationPagecacheGroup')
              + enum(schema, 'PagecacheReaderStatus')
              + enum(schema, 'PagecacheLeftOutReason'))
     assert len(names) > 20, names
@@ -91,6 +92,8 @@ def settings():
     props = dict(re.findall(
         r'^\+ +DEFINE_PROP_\w+\("(pagecache-[a-z0-9-]+)",'
         r'[^)]*?,\s*\+?\s*(\w+)\)', patches(), re.M))
+    props.update((name, 'none') for name in re.findall(
+        r'^\+ +DEFINE_PROP_STRING\("(pagecache-[a-z-]+)"', patches(), re.M))
     ranges = dict(re.findall(
         r'p->(pagecache_\w+), *1, *(\w+)',
         re.sub(r'\n +', ' ', read('migration/pagecache-params.c'))))

@@ -27,6 +27,7 @@ static const Value defaults[] = {
     { "pagecache-sessions", "2", "2" },
     { "pagecache-read-deadline", "5000", "5000 ms" },
     { "pagecache-bandwidth", "0", "0 bytes/second" },
+    { "pagecache-bandwidth-group", "\"\"", "''" },
     { "pagecache-digest", "\"xxh3\"", "xxh3" },
     { "pagecache-pool-max", "0", "0 bytes" },
     { "pagecache-any-protocol", "false", "off" },
@@ -46,6 +47,10 @@ static const Value values[] = {
     { "pagecache-read-deadline", "3600001", "3600001",
       "Parameter 'pagecache-read-deadline' is 3600001, expected 1 to 3600000" },
     { "pagecache-bandwidth", "209715200", "200M" },
+    { "pagecache-bandwidth-group", "\"/run/group\"", "/run/group" },
+    { "pagecache-bandwidth-group", "\"group\"", "group",
+      "Parameter 'pagecache-bandwidth-group' is 'group', expected an absolute "
+      "name of a file, or nothing" },
     { "pagecache-digest", "\"sha256\"", "sha256" },
     { "pagecache-digest", "\"md5\"", "md5",
       "'pagecache-digest' does not accept value 'md5'" },
@@ -248,6 +253,140 @@ static void test_bandwidth_destination(void)
     pct_free(t);
 }
 
+/* --- a bandwidth of several --- */
+
+/* Two guests that move at the same time; those on one side are a group. */
+typedef struct Group {
+    bool sources;
+    const char *figure;         /* what their bandwidth brings forth */
+    unsigned before;            /* the most of it that one has without any */
+    int64_t burst;              /* bytes on top of it */
+} Group;
+
+static const Group groups[] = {
+    { true, "offered-pages", 1, 3 * MiB },
+    { false, "reported-pages", READ_PAGES, 1 * MiB },
+};
+
+static QTestState *member(const Group *g, PcTest *t)
+{
+    return g->sources ? t->src : t->dst;
+}
+
+/* A figure of a group's member; -1: it has none yet */
+static int64_t of_group(QTestState *who, const char *name)
+{
+    QDict *info = pct_info(who);
+    QDict *group = info ? qdict_get_qdict(info, "bandwidth-group") : NULL;
+    int64_t value = group ? qdict_get_try_int(group, name, -1) : -1;
+
+    qobject_unref(info);
+    return value;
+}
+
+static void wait_group(QTestState *who, const char *name, int64_t value)
+{
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+
+    while (of_group(who, name) != value) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(10000);
+    }
+}
+
+static void wait_group_error(QTestState *who, const char *part)
+{
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    bool found = false;
+
+    while (!found) {
+        QDict *info = pct_info(who);
+        QDict *group = info ? qdict_get_qdict(info, "bandwidth-group") : NULL;
+        const char *error = group ? qdict_get_try_str(group, "error") : NULL;
+
+        found = error && strstr(error, part);
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(10000);
+    }
+}
+
+/* As a shell does it, to the same file */
+static void echo(const char *name, const char *line)
+{
+    FILE *f = fopen(name, "w");
+
+    g_assert_nonnull(f);
+    fputs(line, f);
+    fclose(f);
+}
+
+static void join_and_go(const Group *g, PcTest *t, const char *name)
+{
+    migrate_set_parameter_str(member(g, t), "pagecache-bandwidth-group", name);
+    pct_hint_cache(t);
+    pct_incoming(t);
+    pct_migrate_slowly(t);
+}
+
+static void test_group(const void *opaque)
+{
+    const Group *g = opaque;
+    const int64_t rate = 16 * MiB;
+    PcTest *t[2] = { pct_new_pair(), pct_new_pair() };
+    g_autofree char *name = pct_path(t[0], "group");
+    QTestState *m[2] = { member(g, t[0]), member(g, t[1]) };
+    gint64 start;
+    int i;
+
+    /* Before there is a bandwidth nothing is spent. */
+    join_and_go(g, t[0], name);
+    wait_group_error(m[0], "can't be opened: No such file");
+    echo(name, "1\n");
+    wait_group(m[0], "bandwidth", 1);
+    join_and_go(g, t[1], name);
+    for (i = 0; i < 2; i++) {
+        wait_group(m[i], "members", 2);
+        pct_wait_figure(t[i]->src, "offered-pages", 1);
+        g_assert_cmpint(pct_figure(m[i], g->figure), <=, g->before);
+    }
+
+    /* Both together get as much as there is, and each has his part. */
+    start = g_get_monotonic_time();
+    echo(name, "16M\n");
+    for (i = 0; i < 2; i++) {
+        wait_group(m[i], "bandwidth", rate);
+        g_assert_cmpint(of_group(m[i], "share"), <=, rate);
+    }
+    for (i = 0; i < 2; i++) {
+        pct_wait_figure(t[i]->src, "proven-pages", CACHE_PAGES);
+    }
+    g_assert_cmpint(g_get_monotonic_time() - start, >,
+                    (2 * CACHE_SIZE - 2 * g->burst - rate / 5) *
+                    G_USEC_PER_SEC / rate);
+
+    /* A file that is none says so, and all stays as it was. */
+    echo(name, "as much as you like");
+    wait_group_error(m[0], "begins with 'as much as you like', expected a "
+                     "number of bytes a second");
+    g_assert_cmpint(of_group(m[0], "bandwidth"), ==, rate);
+    wait_group(m[0], "members", 2);
+
+    /* Who is killed has left, and nobody waits for him. */
+    pct_kill(m[1]);
+    if (g->sources) {
+        t[1]->src = NULL;
+    } else {
+        t[1]->dst = NULL;
+    }
+    wait_group(m[0], "members", 1);
+    pct_finish(t[0]);
+    pct_check_all_proven(t[0], CACHE_PAGES);
+    g_assert_cmpint(of_group(m[0], "members"), ==, -1);
+    pct_free(t[0]);
+    pct_free(t[1]);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -257,5 +396,9 @@ int main(int argc, char **argv)
     qtest_add_func("/pagecache/steer/bandwidth/source", test_bandwidth_source);
     qtest_add_func("/pagecache/steer/bandwidth/destination",
                    test_bandwidth_destination);
+    qtest_add_data_func("/pagecache/steer/group/sources", &groups[0],
+                        test_group);
+    qtest_add_data_func("/pagecache/steer/group/destinations", &groups[1],
+                        test_group);
     return g_test_run();
 }
