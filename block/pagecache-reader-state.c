@@ -151,6 +151,19 @@ void pcr_count_failure(PagecacheReader *r, const char *why, bool timeout)
     }
 }
 
+void pcr_landed(PagecacheReader *r, PagecacheRead *read, bool ok, int64_t now)
+{
+    g_queue_unlink(&r->inflight, &read->link);
+    if (ok && read->tells &&
+        pcr_backoff_read(&r->backoff, read->bytes, read->start_us, now)) {
+        trace_pagecache_reader_window(r, r->backoff.window);
+    }
+    if (r->held_back) {
+        r->held_back = false;
+        pcr_kick(r);
+    }
+}
+
 int64_t pcr_limits_wait(PagecacheReader *r, int64_t now)
 {
     int64_t us = MAX(0, r->next_us - now);

@@ -63,7 +63,8 @@ static bool revoke_reads(PagecacheReader *r, int64_t now)
     if (!read || (!pcr_stopping(r) && read->deadline_us > now)) {
         return false;
     }
-    g_queue_unlink(&r->inflight, &read->link);
+    /* One that never comes tells less than those that come late. */
+    pcr_landed(r, read, false, now);
     if (r->closed) {
         ret = -ECANCELED;
     } else if (r->state == PAGECACHE_READER_FAILED) {

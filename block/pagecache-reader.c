@@ -223,6 +223,10 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
         return NULL;
     }
     *wait_us = -1;
+    if (!pcr_backoff_allows(&r->backoff, r->inflight.length)) {
+        r->held_back = true;
+        return NULL;
+    }
 
     read = g_new0(PagecacheRead, 1);
     read->link.data = read;
@@ -246,6 +250,7 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
     read->start_us = now;
     read->deadline_us = now + r->config.deadline_ms * 1000LL;
     g_queue_push_tail_link(&r->inflight, &read->link);
+    read->tells = pcr_backoff_counts(&r->backoff, r->inflight.length);
     pcr_not_stalled(r);
     pcr_watch_until(r, r->rejects->len ? 0 : read->deadline_us);
     trace_pagecache_reader_read(r, read->offset, read->bytes,
@@ -299,7 +304,7 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
     now = g_get_monotonic_time();
     trace_pagecache_reader_complete(r, read->offset, read->bytes, ret,
                                     now - read->start_us);
-    g_queue_unlink(&r->inflight, &read->link);
+    pcr_landed(r, read, ret == 0, now);
     if (ret == 0) {
         for (i = 0; i < read->pieces->len; i++) {
             used += (uint64_t)r->config.page_size *
@@ -361,6 +366,8 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
     complete_config(&r->config);
     r->spec = spec;
     r->max_read = r->config.max_read;
+    pcr_backoff_init(&r->backoff, !config->back_off ? 0 :
+                     r->config.sessions * r->config.depth);
     g_mutex_init(&r->lock);
     g_cond_init(&r->work);
     g_queue_init(&r->inflight);

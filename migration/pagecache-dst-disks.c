@@ -66,6 +66,7 @@ static void open_disk(PagecacheDst *d, guint nr)
         .sessions = p->pagecache_sessions,
         .deadline_ms = p->pagecache_read_deadline,
         .budget = pagecache_params_budget(PAGECACHE_INCOMING),
+        .back_off = p->pagecache_back_off,
         .sectors = disk->sectors,
         .done = pagecache_refill_done,
         .opaque = pagecache_refill_disk(d->refill, nr),

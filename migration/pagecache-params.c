@@ -98,6 +98,7 @@ void pagecache_params_init(MigrationParameters *p)
     p->has_pagecache_sessions = true;
     p->has_pagecache_read_deadline = true;
     p->has_pagecache_bandwidth = true;
+    p->has_pagecache_back_off = true;
     p->has_pagecache_digest = true;
     p->has_pagecache_pool_max = true;
     p->has_pagecache_any_protocol = true;
@@ -161,6 +162,10 @@ static void overlay(PagecacheParameters *to, const PagecacheParameters *from)
     }
     if (from->pagecache_bandwidth_group) {
         to->pagecache_bandwidth_group = from->pagecache_bandwidth_group;
+    }
+    if (from->has_pagecache_back_off) {
+        to->has_pagecache_back_off = true;
+        to->pagecache_back_off = from->pagecache_back_off;
     }
     if (from->has_pagecache_digest) {
         to->has_pagecache_digest = true;
@@ -236,6 +241,10 @@ void pagecache_params_parse(Visitor *v, MigrationParameter number,
     case MIGRATION_PARAMETER_PAGECACHE_BANDWIDTH_GROUP:
         visit_type_str(v, name, &p->pagecache_bandwidth_group, errp);
         break;
+    case MIGRATION_PARAMETER_PAGECACHE_BACK_OFF:
+        p->has_pagecache_back_off = true;
+        visit_type_bool(v, name, &p->pagecache_back_off, errp);
+        break;
     case MIGRATION_PARAMETER_PAGECACHE_DIGEST:
         p->has_pagecache_digest = true;
         visit_type_PagecacheDigestAlgorithm(v, name, &p->pagecache_digest,
@@ -268,6 +277,9 @@ void pagecache_params_print(Monitor *mon, const MigrationParameters *p)
     monitor_printf(mon, "%s: '%s'\n",
         MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_BANDWIDTH_GROUP),
         p->pagecache_bandwidth_group);
+    monitor_printf(mon, "%s: %s\n",
+        MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_BACK_OFF),
+        p->pagecache_back_off ? "on" : "off");
     monitor_printf(mon, "%s: %s\n",
         MigrationParameter_str(MIGRATION_PARAMETER_PAGECACHE_DIGEST),
         PagecacheDigestAlgorithm_str(p->pagecache_digest));

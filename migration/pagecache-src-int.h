@@ -23,6 +23,8 @@
  *   I/O map  its entries change atomically (pagecache-io-map.h); which disks it
  *            knows belongs to the BQL (pagecache-io-disks.c)
  *   left-out what the guest says it has left out (pagecache-left-out.c)
+ *   budget   what may be offered (util/pagecache-budget.c)
+ *   group    what is known of others who share it (pagecache-group.c)
  */
 #ifndef MIGRATION_PAGECACHE_SRC_INT_H
 #define MIGRATION_PAGECACHE_SRC_INT_H

@@ -79,6 +79,7 @@ typedef struct PagecacheReaderConfig {
      * long as the process: a read that hangs may come back at any time.
      */
     struct PagecacheBudget *budget;
+    bool back_off;              /* fewer in flight while storage is slow */
     /*
      * 512-byte sectors that the guest may know of; default: as many as there
      * are.  A disk that turns out to have fewer is given up.

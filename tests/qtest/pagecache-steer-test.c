@@ -28,6 +28,7 @@ static const Value defaults[] = {
     { "pagecache-read-deadline", "5000", "5000 ms" },
     { "pagecache-bandwidth", "0", "0 bytes/second" },
     { "pagecache-bandwidth-group", "\"\"", "''" },
+    { "pagecache-back-off", "true", "on" },
     { "pagecache-digest", "\"xxh3\"", "xxh3" },
     { "pagecache-pool-max", "0", "0 bytes" },
     { "pagecache-any-protocol", "false", "off" },
@@ -51,6 +52,7 @@ static const Value values[] = {
     { "pagecache-bandwidth-group", "\"group\"", "group",
       "Parameter 'pagecache-bandwidth-group' is 'group', expected an absolute "
       "name of a file, or nothing" },
+    { "pagecache-back-off", "false", "off" },
     { "pagecache-digest", "\"sha256\"", "sha256" },
     { "pagecache-digest", "\"md5\"", "md5",
       "'pagecache-digest' does not accept value 'md5'" },

@@ -1108,9 +1108,6 @@ static void test_cap(void)
     pagecache_budget_set_limit(&budget, rate);
     config.budget = &budget;
     config.max_read = 16 * PAGE;
-    /* a cap that holds reads back for longer is no stall */
-    config.deadline_ms = 50;
-    config.giveup_ms = 60;
     r = fake_open(f, s, 0, &config);
     fake_up(f, 64 * MiB, 512, 0);
     for (i = 0; i < 64; i++) {
@@ -1146,6 +1143,7 @@ static void test_cap(void)
     pagecache_budget_reset(&budget, 20 * 1000);
     pagecache_budget_set_limit(&budget, 100);
     config.budget = &budget;
+    /* a cap that holds reads back for longer is no stall */
     config.deadline_ms = 50;
     config.giveup_ms = 60;
     r = fake_open(f, s, 0, &config);
@@ -1165,6 +1163,53 @@ static void test_cap(void)
     pagecache_budget_set_limit(&budget, 0);
     fake_finish(f, fake_pull(f), 0);
     g_assert_cmpuint(s->good, ==, 2);
+    close_and_check(r, s);
+    fake_end(f);
+}
+
+/*
+ * Storage that becomes slower has fewer reads to do, and an engine that was
+ * refused one is told as soon as another one has ended.
+ */
+static void test_back_off(void)
+{
+    enum { DEPTH = 8, READS = 1600, USUAL = 900 };
+    Sink *s = sink_new(READS, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    Fake *f = g_new0(Fake, 1);
+    bool backed_off = false;
+    PagecacheReader *r;
+    unsigned i;
+
+    config.sessions = 1;
+    config.depth = DEPTH;
+    config.max_read = PAGE;
+    config.back_off = true;
+    r = fake_open(f, s, 0, &config);
+    fake_up(f, 64 * MiB, 512, 0);
+    for (i = 0; i < READS; i++) {
+        submit(r, s, 16 * i, 1);
+    }
+    while (s->returned < READS) {
+        PagecacheRead *reads[DEPTH];
+        unsigned n = 0, kicks, before = s->returned;
+
+        while (n < DEPTH && (reads[n] = fake_pull(f))) {
+            n++;
+        }
+        g_usleep(before < USUAL || backed_off ? 100 : 20000);
+        kicks = g_atomic_int_get(&f->kicks);
+        for (i = 0; i < n; i++) {
+            fake_finish(f, reads[i], 0);
+        }
+        if (n < DEPTH && before + n < READS) {
+            backed_off = true;
+            g_assert_cmpuint(n, >=, 2);
+            g_assert_cmpuint(g_atomic_int_get(&f->kicks), >, kicks);
+        }
+    }
+    g_assert_true(backed_off);
+    g_assert_cmpuint(s->good, ==, READS);
     close_and_check(r, s);
     fake_end(f);
 }
@@ -1475,6 +1520,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache-reader/one-watchdog", test_one_watchdog);
     g_test_add_func("/pagecache-reader/cap", test_cap);
     g_test_add_func("/pagecache-reader/cap-shared", test_cap_shared);
+    g_test_add_func("/pagecache-reader/back-off", test_back_off);
     g_test_add_func("/pagecache-reader/stress", test_stress);
     return g_test_run();
 }
