@@ -20,7 +20,7 @@
  * thread tries first whether all of its files answer; one that hangs between
  * that and the opening hangs QEMU.  What can hang for reasons of its own (a
  * protocol with a server behind it) is opened only when the operator wants it
- * (x-pagecache-any-protocol).  Every request holds the block graph's lock for
+ * (pagecache-any-protocol).  Every request holds the block graph's lock for
  * reading as long as it lives, so a read that hangs for ever holds up
  * whoever wants to change the graph (hot-plug) or to drain all of it (stop,
  * quit).  The deadline gives the pages back; it can't end such a read.

@@ -134,6 +134,7 @@ typedef struct PagecacheRead {
     GArray *pieces;         /* of PagecachePiece */
     int64_t start_us;
     int64_t deadline_us;
+    bool tells;             /* how fast the storage is */
     gint revoked;           /* atomic; set under the reader's lock */
 } PagecacheRead;
 

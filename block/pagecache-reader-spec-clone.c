@@ -61,7 +61,7 @@ static bool add_protocol(BlockDriverState *bs, PcrClone *clone, Error **errp)
         if (!clone->any_protocol) {
             error_setg(errp, "node '%s' is of protocol '%s', which would be "
                        "opened in QEMU's main loop and might stop it; "
-                       "migration.x-pagecache-any-protocol=on allows that",
+                       "the parameter pagecache-any-protocol allows that",
                        bdrv_get_device_or_node_name(bs),
                        bs->drv->format_name);
         }

@@ -10,6 +10,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/pagecache-budget.h"
 #include "qemu/pagecache-thread.h"
 #include "pagecache-reader-state.h"
 #include "trace.h"
@@ -150,9 +151,33 @@ void pcr_count_failure(PagecacheReader *r, const char *why, bool timeout)
     }
 }
 
+void pcr_landed(PagecacheReader *r, PagecacheRead *read, bool ok, int64_t now)
+{
+    g_queue_unlink(&r->inflight, &read->link);
+    if (ok && read->tells &&
+        pcr_backoff_read(&r->backoff, read->bytes, read->start_us, now)) {
+        trace_pagecache_reader_window(r, r->backoff.window);
+    }
+    if (r->held_back) {
+        r->held_back = false;
+        pcr_kick(r);
+    }
+}
+
+int64_t pcr_limits_wait(PagecacheReader *r, int64_t now)
+{
+    int64_t us = MAX(0, r->next_us - now);
+
+    if (r->config.budget) {
+        us = MAX(us, MIN(pagecache_budget_wait(r->config.budget, now),
+                         PAGECACHE_BUDGET_LOOK_US));
+    }
+    return us;
+}
+
 void pcr_check_stall(PagecacheReader *r, int64_t now)
 {
-    int64_t since = MAX(now, r->next_us);
+    int64_t since = now + pcr_limits_wait(r, now);
 
     if (r->inflight.length || pagecache_run_queue_is_empty(r->queue)) {
         return;

@@ -12,20 +12,22 @@
  *              it shall look at (pagecache-reader-watchdog.c)
  *   limits     bounce buffers and descriptors of all readers
  *              (pagecache-reader-limits.c)
+ *   budget     PagecacheBudget.lock: what may be read (util/pagecache-budget.c)
  *   ring       PcrRing.lock: files that have work (pagecache-reader-uring.c)
  *   rings      rings_lock: which ring new files go to (the same)
  *   completer  PcrCompleter.lock: reads that have ended
  *              (pagecache-reader-completer.c)
  *   workers    the workers and their steps (pagecache-reader-workers.c)
  *
- * A reader's lock may be held when to-watch, limits, ring or workers is taken,
- * and "rings" when limits or workers is; otherwise one at a time.  The engines
- * for iSCSI and NBD have none: a session belongs to its thread.  Nor has that
- * of the block layer, which uses the reader's.
+ * A reader's lock may be held when to-watch, limits, budget, ring or workers is
+ * taken, and "rings" when limits or workers is; otherwise one at a time.  The
+ * engines for iSCSI and NBD have none: a session belongs to its thread.  Nor
+ * has that of the block layer, which uses the reader's.
  */
 #ifndef BLOCK_PAGECACHE_READER_STATE_H
 #define BLOCK_PAGECACHE_READER_STATE_H
 
+#include "pagecache-reader-backoff.h"
 #include "pagecache-reader-int.h"
 #include "pagecache-reader-queue.h"
 
@@ -33,7 +35,6 @@ struct PagecacheReader {
     gint refs;                      /* atomic */
     PagecacheReaderConfig config;   /* completed with the defaults; constant */
     PagecacheReaderSpec *spec;      /* constant */
-    uint64_t bandwidth;             /* bytes/s or 0; constant */
 
     GMutex lock;                    /* for all that follows */
     GCond work;                     /* for pagecache_reader_next_wait() */
@@ -46,6 +47,8 @@ struct PagecacheReader {
     PagecacheRunQueue *queue;
     GArray *rejects;                /* PagecachePiece: beyond the disk */
     GQueue inflight;                /* PagecacheRead, by deadline */
+    PcrBackoff backoff;             /* how many that may be */
+    bool held_back;                 /* ... and one more would have been */
     unsigned callbacks;             /* threads inside config.done() */
     bool hungry;                    /* the engine asked and got nothing */
 
@@ -56,7 +59,7 @@ struct PagecacheReader {
     unsigned refusals;              /* before the first session was up */
     unsigned failures;              /* in a row */
 
-    int64_t next_us;                /* bandwidth cap: no read before */
+    int64_t next_us;                /* the guest's limit: no read before */
     /* work waits but nothing is in flight, since then; 0: not so */
     int64_t stall_us;
     int64_t flush_us;               /* give back what waits then; 0: never */
@@ -128,8 +131,20 @@ void pcr_give_up(PagecacheReader *r, const char *why);
 void pcr_count_failure(PagecacheReader *r, const char *why, bool timeout);
 
 /*
+ * @read is no longer in flight: it has ended, well (@ok) or not, or its
+ * deadline has passed.  There may be room for another one.
+ */
+void pcr_landed(PagecacheReader *r, PagecacheRead *read, bool ok, int64_t now);
+
+/*
+ * 0: the limits allow a read now.  Otherwise, in how many microseconds to ask
+ * again: sooner than one is allowed if that takes long, as a limit may change.
+ */
+int64_t pcr_limits_wait(PagecacheReader *r, int64_t now);
+
+/*
  * Work waits and nothing is in flight: from now on time runs against us.  It
- * does not run while the bandwidth cap holds reads back.
+ * does not run while the limits hold reads back.
  */
 void pcr_check_stall(PagecacheReader *r, int64_t now);
 void pcr_not_stalled(PagecacheReader *r);

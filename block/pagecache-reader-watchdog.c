@@ -63,7 +63,8 @@ static bool revoke_reads(PagecacheReader *r, int64_t now)
     if (!read || (!pcr_stopping(r) && read->deadline_us > now)) {
         return false;
     }
-    g_queue_unlink(&r->inflight, &read->link);
+    /* One that never comes tells less than those that come late. */
+    pcr_landed(r, read, false, now);
     if (r->closed) {
         ret = -ECANCELED;
     } else if (r->state == PAGECACHE_READER_FAILED) {
@@ -118,6 +119,15 @@ static bool flush_queue(PagecacheReader *r, int64_t now)
     return true;
 }
 
+/* A limit that has held reads back holds on: time has not run. */
+static void check_limits(PagecacheReader *r, int64_t now)
+{
+    if (r->stall_us && pcr_limits_wait(r, now)) {
+        pcr_not_stalled(r);
+        pcr_check_stall(r, now);
+    }
+}
+
 static void check_give_up(PagecacheReader *r, int64_t now)
 {
     g_autofree char *why = NULL;
@@ -159,6 +169,7 @@ static bool watch_reader(PagecacheReader *r)
     for (;;) {
         int64_t now = g_get_monotonic_time();
 
+        check_limits(r, now);
         check_give_up(r, now);
         if (!return_rejects(r) && !revoke_reads(r, now) &&
             !flush_queue(r, now)) {

@@ -19,21 +19,19 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/pagecache-budget.h"
 #include "qemu/pagecache-thread.h"
 #include "pagecache-reader-fault.h"
 #include "pagecache-reader-state.h"
 #include "trace.h"
 
 #define SECTOR              512u
-#define DEFAULT_SESSIONS    2
 #define DEFAULT_DEPTH       8
 #define DEFAULT_MAX_READ    (256 * 1024)
-#define DEFAULT_DEADLINE_MS 5000
 #define DEFAULT_FAILURES    64
-#define MAX_SESSIONS        16
 #define MAX_DEPTH           128
 #define MAX_MAX_READ        (16 * 1024 * 1024)
-/* The cap may be exceeded by what it allows in this time... */
+/* The guest's limit may be exceeded by what it allows in this time... */
 #define BURST_US            20000
 /* ...and a refusal is final at the third time for each session */
 #define MAX_REFUSALS        3
@@ -185,13 +183,16 @@ static void align_read(PagecacheReader *r, PagecacheRead *read,
     }
 }
 
-/* Pays for a read of @bytes out of the bandwidth cap */
+/* Pays for a read of @bytes out of what the limits allow */
 static void charge(PagecacheReader *r, uint32_t bytes, int64_t now)
 {
     uint64_t cost = 0;
 
-    if (r->bandwidth) {
-        cost = (uint64_t)bytes * G_USEC_PER_SEC / r->bandwidth;
+    if (r->config.budget) {
+        pagecache_budget_spend(r->config.budget, now, bytes);
+    }
+    if (r->spec->max_bandwidth) {
+        cost = (uint64_t)bytes * G_USEC_PER_SEC / r->spec->max_bandwidth;
     }
     if (r->spec->max_iops) {
         cost = MAX(cost, G_USEC_PER_SEC / r->spec->max_iops);
@@ -217,8 +218,13 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
         return NULL;
     }
     now = g_get_monotonic_time();
-    if (now < r->next_us) {
-        *wait_us = r->next_us - now;
+    *wait_us = pcr_limits_wait(r, now);
+    if (*wait_us) {
+        return NULL;
+    }
+    *wait_us = -1;
+    if (!pcr_backoff_allows(&r->backoff, r->inflight.length)) {
+        r->held_back = true;
         return NULL;
     }
 
@@ -244,6 +250,7 @@ static PagecacheRead *next_locked(PagecacheReader *r, int64_t *wait_us)
     read->start_us = now;
     read->deadline_us = now + r->config.deadline_ms * 1000LL;
     g_queue_push_tail_link(&r->inflight, &read->link);
+    read->tells = pcr_backoff_counts(&r->backoff, r->inflight.length);
     pcr_not_stalled(r);
     pcr_watch_until(r, r->rejects->len ? 0 : read->deadline_us);
     trace_pagecache_reader_read(r, read->offset, read->bytes,
@@ -297,7 +304,7 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
     now = g_get_monotonic_time();
     trace_pagecache_reader_complete(r, read->offset, read->bytes, ret,
                                     now - read->start_us);
-    g_queue_unlink(&r->inflight, &read->link);
+    pcr_landed(r, read, ret == 0, now);
     if (ret == 0) {
         for (i = 0; i < read->pieces->len; i++) {
             used += (uint64_t)r->config.page_size *
@@ -332,21 +339,17 @@ void pagecache_reader_complete(PagecacheReader *r, PagecacheRead *read,
 
 /* --- For the caller ------------------------------------------------------ */
 
-static uint64_t min_nonzero(uint64_t a, uint64_t b)
-{
-    return a && b ? MIN(a, b) : MAX(a, b);
-}
-
 static void complete_config(PagecacheReaderConfig *c)
 {
     g_assert(c->done && c->page_size >= SECTOR &&
              (c->page_size & (c->page_size - 1)) == 0);
-    c->sessions = MIN(c->sessions ?: DEFAULT_SESSIONS, MAX_SESSIONS);
+    c->sessions = MIN(c->sessions ?: PAGECACHE_READER_SESSIONS,
+                      PAGECACHE_READER_SESSIONS_MAX);
     c->depth = MIN(c->depth ?: DEFAULT_DEPTH, MAX_DEPTH);
     c->max_read = MIN(c->max_read ?: DEFAULT_MAX_READ, MAX_MAX_READ);
     c->max_read -= c->max_read % c->page_size;
     c->max_read = MAX(c->max_read, c->page_size);
-    c->deadline_ms = c->deadline_ms ?: DEFAULT_DEADLINE_MS;
+    c->deadline_ms = c->deadline_ms ?: PAGECACHE_READER_DEADLINE_MS;
     c->max_failures = c->max_failures ?:
                       MAX(DEFAULT_FAILURES, 4 * c->sessions * c->depth);
     c->giveup_ms = c->giveup_ms ?: (uint32_t)MIN(3ull * c->deadline_ms,
@@ -362,8 +365,9 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
     r->config = *config;
     complete_config(&r->config);
     r->spec = spec;
-    r->bandwidth = min_nonzero(r->config.max_bandwidth, spec->max_bandwidth);
     r->max_read = r->config.max_read;
+    pcr_backoff_init(&r->backoff, !config->back_off ? 0 :
+                     r->config.sessions * r->config.depth);
     g_mutex_init(&r->lock);
     g_cond_init(&r->work);
     g_queue_init(&r->inflight);
@@ -372,7 +376,7 @@ PagecacheReader *pagecache_reader_open(PagecacheReaderSpec *spec,
     r->watch_link.data = r;
     trace_pagecache_reader_open(r, spec->ops->name, spec->name,
                                 r->config.sessions, r->config.depth,
-                                r->config.max_read, r->bandwidth);
+                                r->config.max_read, spec->max_bandwidth);
 
     if (!pcr_watch(r)) {
         pagecache_reader_unref(r);

@@ -44,9 +44,8 @@ bool pagecache_digest_init_from(PagecacheDigest *digest,
     }
     if (digest->kind == PAGECACHE_DIGEST_XXH3) {
         error_setg(errp, "the source's digests are by XXH3, expected SHA-256, "
-                   "because this QEMU was built without libxxhash; start the "
-                   "source with migration.x-pagecache-sha256=on, or set the "
-                   "capability off there");
+                   "because this QEMU was built without libxxhash; set the "
+                   "parameter pagecache-digest to sha256 at the source");
     } else {
         error_setg(errp, "the source's digests are by SHA-256, and this QEMU "
                    "was built without it; set the capability off at the "

@@ -16,6 +16,7 @@
 #include "pagecache-dst-int.h"
 #include "pagecache-events.h"
 #include "pagecache-io-disks.h"
+#include "pagecache-params.h"
 #include "pagecache-text.h"
 #include "trace.h"
 
@@ -62,12 +63,13 @@ static const PagecacheDisk *find_disk(const char *path)
 static void open_disk(PagecacheDst *d, guint nr)
 {
     PagecacheDstDisk *disk = &g_array_index(d->disks, PagecacheDstDisk, nr);
-    MigrationState *s = migrate_get_current();
+    const MigrationParameters *p = &migrate_get_current()->parameters;
     const PagecacheReaderConfig config = {
         .page_size = 1 << d->page_bits,
-        .sessions = s->pagecache_sessions,
-        .deadline_ms = s->pagecache_deadline,
-        .max_bandwidth = s->pagecache_max_bandwidth,
+        .sessions = p->pagecache_sessions,
+        .deadline_ms = p->pagecache_read_deadline,
+        .budget = pagecache_params_budget(PAGECACHE_INCOMING),
+        .back_off = p->pagecache_back_off,
         .sectors = disk->sectors,
         .done = pagecache_refill_done,
         .opaque = pagecache_refill_disk(d->refill, nr),
@@ -93,7 +95,7 @@ static void open_disk(PagecacheDst *d, guint nr)
         error_setg(&err, "fault on purpose");
         spec = NULL;
     } else {
-        spec = pagecache_reader_spec_new(own->blk, s->pagecache_any_protocol,
+        spec = pagecache_reader_spec_new(own->blk, p->pagecache_any_protocol,
                                          &err);
     }
     if (spec) {

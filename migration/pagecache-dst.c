@@ -32,6 +32,7 @@
 #include "pagecache-hooks.h"
 #include "pagecache-io-disks.h"
 #include "pagecache-ledger.h"
+#include "pagecache-params.h"
 #include "pagecache-section.h"
 #include "pagecache-text.h"
 #include "qemu-file.h"
@@ -194,6 +195,7 @@ static bool load_start(const uint8_t *body, size_t len, Error **errp)
     }
     d = dst_new(start);
     pagecache_ledger_write(PAGECACHE_OUTGOING, NULL);
+    pagecache_params_begin(PAGECACHE_INCOMING);
     dst = d;    /* from here on pagecache_dst_cleanup() undoes it */
     if (d->start->page_bits != d->page_bits) {
         error_setg(errp, "pages of 2^%u bytes, expected 2^%u",
@@ -490,6 +492,7 @@ int pagecache_dst_cleanup(void *opaque)
         return 0;
     }
     stop_refills(d);
+    pagecache_params_end(PAGECACHE_INCOMING);
     pagecache_reporter_join(d->reporter);
     pagecache_ledger_write(PAGECACHE_INCOMING, last_info());
     say_what_was(d);

@@ -10,6 +10,7 @@
 #include "pagecache-hooks.h"
 #include "pagecache-ledger.h"
 #include "pagecache-left-out.h"
+#include "pagecache-params.h"
 #include "pagecache-text.h"
 
 /*
@@ -21,14 +22,30 @@ MigrationPagecacheInfo *pagecache_info(void)
     MigrationPagecacheInfo *info;
 
     if (pagecache_dst_is_loading()) {
-        return pagecache_dst_info();
+        info = pagecache_dst_info();
+        info->bandwidth_group = pagecache_params_group(PAGECACHE_INCOMING);
+        return info;
     }
     info = pagecache_ledger_read(PAGECACHE_OUTGOING);
     if (!info) {
         return pagecache_ledger_read(PAGECACHE_INCOMING);
     }
     pagecache_left_out_info(info->source);
+    info->bandwidth_group = pagecache_params_group(PAGECACHE_OUTGOING);
     return info;
+}
+
+static void print_group(Monitor *mon, const MigrationPagecacheGroup *group)
+{
+    monitor_printf(mon, "bandwidth group:");
+    if (group->has_bandwidth) {
+        monitor_printf(mon, " %" PRIu64 " kbytes/s of %" PRIu64 " kbytes/s, %"
+                       PRIu32 " members", group->share >> 10,
+                       group->bandwidth >> 10, group->members);
+    }
+    monitor_printf(mon, "%s%s%s\n",
+                   group->has_bandwidth && group->error ? ";" : "",
+                   group->error ? " the file " : "", group->error ?: "");
 }
 
 static void print_producers(Monitor *mon,
@@ -141,6 +158,9 @@ void pagecache_info_print(Monitor *mon, const MigrationPagecacheInfo *info)
     }
     if (info->source) {
         print_source(mon, info->source);
+    }
+    if (info->bandwidth_group) {
+        print_group(mon, info->bandwidth_group);
     }
     if (info->destination) {
         print_destination(mon, info->destination);

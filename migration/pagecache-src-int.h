@@ -23,6 +23,8 @@
  *   I/O map  its entries change atomically (pagecache-io-map.h); which disks it
  *            knows belongs to the BQL (pagecache-io-disks.c)
  *   left-out what the guest says it has left out (pagecache-left-out.c)
+ *   budget   what may be offered (util/pagecache-budget.c)
+ *   group    what is known of others who share it (pagecache-group.c)
  */
 #ifndef MIGRATION_PAGECACHE_SRC_INT_H
 #define MIGRATION_PAGECACHE_SRC_INT_H
@@ -30,6 +32,7 @@
 #include "qapi/qapi-types-pagecache.h"
 #include "qemu/timer.h"
 #include "exec/ramblock.h"
+#include "qemu/pagecache-budget.h"
 #include "pagecache-digest.h"
 #include "pagecache-flights.h"
 #include "pagecache-inbox.h"
@@ -64,6 +67,7 @@ typedef struct PagecacheSrc {
     PagecacheDigest digest;
     unsigned page_bits;
     uint64_t pool_bytes;        /* limit of the pool's memory */
+    PagecacheBudget *budget;    /* what may be offered */
     uint64_t features;          /* that START has */
     GPtrArray *blocks;          /* of RAMBlock, by number */
     GHashTable *numbers;        /* RAMBlock -> number + 1 */

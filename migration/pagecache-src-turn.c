@@ -105,20 +105,34 @@ static uint64_t disk_waiting(PagecacheSrc *src, uint32_t nr)
 }
 
 /*
- * As many as the disk's window has room for.  Twice the window is ready, as it
- * may double until the next turn; but nothing if the window is full, and no
- * report comes.
+ * As many as the disk's window has room for, and *@allowed pages at most, which
+ * become fewer.  Twice the window is ready, as it may double until the next
+ * turn; but nothing if the window is full, and no report comes.
  */
-static void collect(PagecacheSrc *src, uint32_t nr, GArray *runs)
+static void collect(PagecacheSrc *src, uint32_t nr, uint64_t *allowed,
+                    GArray *runs)
 {
     PagecacheSrcDisk *d = pagecache_src_disk(src, nr);
     uint64_t window = to_pages(src, pagecache_pace_window(&d->pace));
     uint64_t room = window - MIN(window, d->in_flight);
+    uint64_t n = pagecache_offers_collect(src->offers, nr, MIN(room, *allowed),
+                                          PAGECACHE_WIRE_OFFERS_MAX, runs);
 
-    room -= pagecache_offers_collect(src->offers, nr, room,
-                                     PAGECACHE_WIRE_OFFERS_MAX, runs);
+    *allowed -= n;
     pagecache_offers_stock(src->offers, nr,
-                           room || d->reported ? 2 * window : 0);
+                           room > n || d->reported ? 2 * window : 0);
+}
+
+/* Pages that the operator allows to be offered now; a part of one counts. */
+static uint64_t allowed_pages(PagecacheSrc *src)
+{
+    uint64_t bytes;
+
+    if (!waiting(src)) {
+        return 0;
+    }
+    bytes = pagecache_budget_room(src->budget, g_get_monotonic_time());
+    return DIV_ROUND_UP(MIN(bytes, INT64_MAX), to_bytes(src, 1));
 }
 
 static void make_offers(PagecacheSrc *src, GArray *offers)
@@ -126,12 +140,18 @@ static void make_offers(PagecacheSrc *src, GArray *offers)
     g_autoptr(GArray) runs = g_array_new(FALSE, FALSE,
                                          sizeof(PagecachePoolRun));
     guint i, ndisks = pagecache_pool_disks(src->pool);
+    uint64_t allowed = allowed_pages(src), before = allowed;
     int64_t now = now_ms();
 
     /* A frame has an end: another disk comes first each time. */
     src->first_disk++;
     for (i = 0; i < ndisks && !pagecache_flights_full(src->flights); i++) {
-        collect(src, (src->first_disk + i) % ndisks, runs);
+        collect(src, (src->first_disk + i) % ndisks, &allowed, runs);
+    }
+    pagecache_budget_spend(src->budget, g_get_monotonic_time(),
+                           to_bytes(src, before - allowed));
+    if (before && !allowed && waiting(src)) {
+        pagecache_budget_want_more(src->budget);
     }
     pagecache_fault_shuffle(PAGECACHE_FAULT_SHUFFLE_OFFERS, runs);
     for (i = 0; i < runs->len; i++) {

@@ -41,6 +41,7 @@
 #include "pagecache-io-unseen.h"
 #include "pagecache-ledger.h"
 #include "pagecache-left-out.h"
+#include "pagecache-params.h"
 #include "pagecache-section.h"
 #include "pagecache-src-int.h"
 #include "pagecache-text.h"
@@ -128,8 +129,9 @@ static void disk_clear(gpointer data)
 static bool can_begin(MigrationState *s, PagecacheDigest *digest,
                       PagecacheInactiveReason *reason, Error **errp)
 {
-    PagecacheDigestKind kind = s->pagecache_sha256 ? PAGECACHE_DIGEST_SHA256
-                                                   : PAGECACHE_DIGEST_XXH3;
+    PagecacheDigestKind kind =
+        s->parameters.pagecache_digest == PAGECACHE_DIGEST_ALGORITHM_SHA256 ?
+        PAGECACHE_DIGEST_SHA256 : PAGECACHE_DIGEST_XXH3;
 
     if (!pagecache_is_possible(s, reason)) {
         return false;
@@ -156,6 +158,7 @@ static void stay_inactive(PagecacheInactiveReason reason, Error *err)
 
 void pagecache_src_begin(MigrationState *s)
 {
+    const MigrationParameters *p = &s->parameters;
     g_autofree PagecacheSrc *new = NULL;
     PagecacheInactiveReason reason;
     Error *err = NULL;
@@ -173,8 +176,10 @@ void pagecache_src_begin(MigrationState *s)
     trace_pagecache_src_begin("active");
     tell(info_new());
 
+    pagecache_params_begin(PAGECACHE_OUTGOING);
+    new->budget = pagecache_params_budget(PAGECACHE_OUTGOING);
     new->page_bits = qemu_target_page_bits();
-    new->pool_bytes = s->pagecache_pool_max ?: ram_bytes_total() / POOL_SHARE;
+    new->pool_bytes = p->pagecache_pool_max ?: ram_bytes_total() / POOL_SHARE;
     new->blocks = g_ptr_array_new();
     new->numbers = g_hash_table_new(NULL, NULL);
     new->inbox = pagecache_inbox_new();
@@ -524,6 +529,7 @@ void pagecache_src_cleanup(void *opaque)
     if (!old) {
         return;
     }
+    pagecache_params_end(PAGECACHE_OUTGOING);
     stop_holding();
     pagecache_hints_stop();
     WITH_QEMU_LOCK_GUARD(&src_lock) {

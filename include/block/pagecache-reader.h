@@ -20,6 +20,7 @@
 
 struct BlockBackend;
 struct Error;
+struct PagecacheBudget;
 
 /* One run of pages to read.  The reader copies it; the caller keeps nothing. */
 typedef struct PagecacheRun {
@@ -61,14 +62,24 @@ typedef void PagecacheRunsDone(void *opaque, const PagecachePiece *pieces,
 /* How the disk is reached.  Made by pagecache_reader_spec_new() (BQL). */
 typedef struct PagecacheReaderSpec PagecacheReaderSpec;
 
+/* Defaults and limits of what follows */
+#define PAGECACHE_READER_SESSIONS       2
+#define PAGECACHE_READER_SESSIONS_MAX   16
+#define PAGECACHE_READER_DEADLINE_MS    5000
+
 /* A number that is 0 means the default */
 typedef struct PagecacheReaderConfig {
     uint32_t page_size;         /* bytes; a power of two, 512 or more */
     uint32_t sessions;          /* connections or threads; default: 2 */
     uint32_t depth;             /* reads in flight a session; default: 8 */
     uint32_t max_read;          /* bytes a read; default: 256 KiB */
-    /* bytes/s; default: unlimited.  The guest's own read limit comes on top. */
-    uint64_t max_bandwidth;
+    /*
+     * What may be read in a second, by this reader and whoever else has it;
+     * NULL: any amount.  The guest's own read limit comes on top.  Must live as
+     * long as the process: a read that hangs may come back at any time.
+     */
+    struct PagecacheBudget *budget;
+    bool back_off;              /* fewer in flight while storage is slow */
     /*
      * 512-byte sectors that the guest may know of; default: as many as there
      * are.  A disk that turns out to have fewer is given up.

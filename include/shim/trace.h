@@ -14,6 +14,7 @@
 #define trace_pagecache_reader_down(...)        ((void)0)
 #define trace_pagecache_reader_read(...)        ((void)0)
 #define trace_pagecache_reader_complete(...)    ((void)0)
+#define trace_pagecache_reader_window(...)      ((void)0)
 #define trace_pagecache_reader_revoke(...)      ((void)0)
 #define trace_pagecache_reader_return(...)      ((void)0)
 #define trace_pagecache_reader_give_up(...)     ((void)0)

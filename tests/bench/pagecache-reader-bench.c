@@ -17,6 +17,7 @@
 #include "qemu/osdep.h"
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include "qemu/pagecache-budget.h"
 #include "pagecache-reader-int.h"
 
 #define SECTOR  512u
@@ -217,18 +218,20 @@ static PagecacheReaderSpec *make_spec(int argc, char **argv)
 
 static void open_disk(Bench *b, PagecacheReaderSpec *spec, uint8_t *ram)
 {
+    static PagecacheBudget budget;
     PagecacheReaderConfig config = {
         .page_size = PAGE,
         .sessions = sessions,
         .depth = depth,
         .max_read = max_read_kib * 1024,
-        .max_bandwidth = (uint64_t)cap_mib * MiB,
+        .budget = &budget,
         .done = bench_done,
         .release = bench_release,
         .opaque = b,
     };
     PagecacheReaderStats stats;
 
+    pagecache_budget_set_limit(&budget, (uint64_t)cap_mib * MiB);
     g_mutex_init(&b->lock);
     b->window = (uint64_t)window_mib * MiB / PAGE;
     b->ram = ram;

@@ -48,7 +48,7 @@ def members(schema, name):
 def enum(schema, name):
     body = re.search(r"'enum': '" + name + r"',\s*'data': \[(.*?)\]",
                      schema, re.S)[1]
-    return re.findall(r"'([a-z-]+)'", body)
+    return re.findall(r"'([a-z0-9-]+)'", body)
 
 
 def patches():
@@ -67,18 +67,54 @@ def figures():
              + members(schema, 'MigrationPagecacheProducer')
              + members(schema, 'MigrationPagecacheDisk')
              + members(schema, 'MigrationPagecacheLeftOut')
+             + members(schema, 'MigrationPagecacheGroup')
              + enum(schema, 'PagecacheReaderStatus')
              + enum(schema, 'PagecacheLeftOutReason'))
     assert len(names) > 20, names
     return [n for n in names if f'``{n}``' not in guide]
 
 
-def properties():
-    names = re.findall(r'^\+ +DEFINE_PROP_\w+\("([a-z0-9-]+)"', patches(),
-                       re.M)
-    assert 'x-pagecache-sessions' in names, names
-    guide = read(GUIDE)
-    return [n for n in names if f'migration.{n}' not in guide]
+def expressions():
+    """Values that a property's default or a range may be in the code"""
+    reader = read('include/block/pagecache-reader.h')
+    params = read('migration/pagecache-params.h')
+    found = dict(re.findall(r'#define (PAGECACHE_\w+) +(\d+)$',
+                            reader + params, re.M))
+    found.update({f'PAGECACHE_DIGEST_ALGORITHM_{n.upper()}': n for n in
+                  enum(read('qapi/pagecache.json'),
+                       'PagecacheDigestAlgorithm')})
+    return found | {'false': 'off', 'true': 'on'}
+
+
+def settings():
+    """
+    Each parameter has a row of its own in the guide, with its default and its
+    range, an explanation, a property for -global, and a test of both.
+    """
+    value, guide = expressions(), read(GUIDE)
+    names = members(read('qapi/pagecache.json'), 'PagecacheParameters')
+    props = dict(re.findall(
+        r'^\+ +DEFINE_PROP_\w+\("(pagecache-[a-z0-9-]+)",'
+        r'[^)]*?,\s*\+?\s*(\w+)\)', patches(), re.M))
+    props.update((name, 'none') for name in re.findall(
+        r'^\+ +DEFINE_PROP_STRING\("(pagecache-[a-z-]+)"', patches(), re.M))
+    ranges = dict(re.findall(
+        r'p->(pagecache_\w+), *1, *(\w+)',
+        re.sub(r'\n +', ' ', read('migration/pagecache-params.c'))))
+    test = read('tests/qtest/pagecache-steer-test.c')
+    assert 'pagecache-sessions' in names and len(ranges) == 2, (names, ranges)
+    wrong = []
+    for name in names:
+        default = props.get(name)
+        default = value.get(default, default)
+        row = words((re.findall(rf'\* - ``{name}``\n(.*?)(?=\n   \* -|\n\n)',
+                                guide, re.S) or [''])[0])
+        most = ranges.get(name.replace('-', '_'))
+        if (not default or not re.search(rf'\b{default}\b', row) or
+                (most and f'1 to {value[most]}' not in row) or
+                f'\n``{name}``\n' not in guide or f'{{ "{name}",' not in test):
+            wrong.append(name)
+    return wrong + [p for p in props if p not in names]
 
 
 #: what people read for values of these enums: {enum: table of texts}
@@ -296,7 +332,7 @@ def hazards_files():
 
 
 def main():
-    tests = (figures, properties, reasons, reasons_tested, events, numbers,
+    tests = (figures, settings, reasons, reasons_tested, events, numbers,
              frames, statuses, section, claims, faults, options, limits,
              links, tests_named, tests_of_failures, tests_of_claims,
              qtests_listed, hazards_files)

@@ -21,7 +21,7 @@ static PcTest *in_the_middle(void)
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-max-bandwidth=1M", disk);
+        "%s -global migration.pagecache-bandwidth=1M", disk);
 
     pct_start_src(t, NULL);
     pct_start_dst(t, args);

@@ -20,9 +20,9 @@
 #include "../unit/test-pagecache-hosts.h"
 
 #define DEVICE  " -device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5 "
-#define ANY     " -global migration.x-pagecache-any-protocol=on "
-#define HASTY   " -global migration.x-pagecache-deadline=300 "
-#define SLOW_READS " -global migration.x-pagecache-max-bandwidth=1M "
+#define ANY     " -global migration.pagecache-any-protocol=on "
+#define HASTY   " -global migration.pagecache-read-deadline=300 "
+#define SLOW_READS " -global migration.pagecache-bandwidth=1M "
 
 /* What QEMU does at once, it does within this time even here */
 #define PROMPT_US       (5 * G_USEC_PER_SEC)

@@ -262,7 +262,7 @@ static void test_iscsi_hangs(void)
     }
     tgtd_bind_all(&tgt);
     src = pct_iscsi_args(tgt.port);
-    dst = g_strdup_printf("%s -global migration.x-pagecache-deadline=500",
+    dst = g_strdup_printf("%s -global migration.pagecache-read-deadline=500",
                           src);
     pct_start_src(t, src);
     pct_start_dst(t, dst);

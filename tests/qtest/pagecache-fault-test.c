@@ -105,7 +105,7 @@ static void test_short_in_the_middle(void)
 {
     g_autofree char *copy = NULL;
     PcTest *t = pair_with_copy(
-        &copy, "-global migration.x-pagecache-max-bandwidth=2M");
+        &copy, "-global migration.pagecache-bandwidth=2M");
 
     pct_migrate_slowly(t);
     pct_wait_figure(t->src, "proven-pages", 1);
@@ -141,7 +141,7 @@ static void test_zeros(void)
 {
     g_autofree char *args = g_strdup_printf(
         "-blockdev null-co,node-name=disk0,size=%u,read-zeroes=on" DEVICE
-        " -global migration.x-pagecache-any-protocol=on",
+        " -global migration.pagecache-any-protocol=on",
         (unsigned)DISK_SIZE);
     PcTest *t = pair_with_destination(args);
 
@@ -233,7 +233,7 @@ static PcTest *pair_with_server(QTestState **server)
     g_autofree char *dst = g_strdup_printf(
         "-blockdev nbd,node-name=disk0,server.type=unix,server.path=%s,"
         "export=image,read-only=on" DEVICE
-        " -global migration.x-pagecache-deadline=200", path);
+        " -global migration.pagecache-read-deadline=200", path);
 
     *server = pct_start(t, export);
     qtest_qmp_assert_success(*server, "{ 'execute': 'nbd-server-start',"

@@ -75,8 +75,8 @@ static PcTest *hang_new_on(const char *machine, bool other, const char *args)
     src = g_strdup_printf(DISK_ARGS CONTROLLER "%s", t->disk, more);
     disk = pct_iscsi_args(relay.port);
     dst = g_strdup_printf("%s" CONTROLLER "-global "
-                          "migration.x-pagecache-deadline=300 %s%s", disk, more,
-                          args);
+                          "migration.pagecache-read-deadline=300 %s%s", disk,
+                          more, args);
     pct_start_src(t, src);
     pct_start_dst(t, dst);
     /* that of the guest's own disk */
@@ -181,7 +181,7 @@ static void test_before_the_first_read(void)
 
 static void test_in_the_middle(void)
 {
-    PcTest *t = hang_new("-global migration.x-pagecache-max-bandwidth=1M");
+    PcTest *t = hang_new("-global migration.pagecache-bandwidth=1M");
 
     if (!t) {
         return;
@@ -205,7 +205,7 @@ static void test_in_the_middle(void)
 /* At the moment of the switchover reads hang that nobody has missed yet. */
 static void test_across_switchover(void)
 {
-    PcTest *t = hang_new("-global migration.x-pagecache-deadline=60000");
+    PcTest *t = hang_new("-global migration.pagecache-read-deadline=60000");
     gint64 begin;
 
     if (!t) {
@@ -228,7 +228,7 @@ static void test_across_switchover(void)
 
 static void test_quit(void)
 {
-    PcTest *t = hang_new("-global migration.x-pagecache-deadline=60000");
+    PcTest *t = hang_new("-global migration.pagecache-read-deadline=60000");
 
     if (!t) {
         return;
@@ -245,7 +245,7 @@ static void test_quit(void)
 
 static void test_cancel(void)
 {
-    PcTest *t = hang_new("-global migration.x-pagecache-deadline=60000");
+    PcTest *t = hang_new("-global migration.pagecache-read-deadline=60000");
     g_autofree char *args = NULL;
     gint64 begin;
 
@@ -300,7 +300,7 @@ static void test_and_recovers(void)
 static void test_other_disk(void)
 {
     PcTest *t = hang_new_on("q35", true,
-                            "-global migration.x-pagecache-deadline=60000");
+                            "-global migration.pagecache-read-deadline=60000");
 
     if (!t) {
         return;
@@ -347,7 +347,7 @@ static void test_all_of_it(void)
 static PcTest *hang_before_unplug(void)
 {
     PcTest *t = hang_new_on("pc", false,
-                            "-global migration.x-pagecache-deadline=60000");
+                            "-global migration.pagecache-read-deadline=60000");
 
     if (t) {
         pct_migrate_slowly(t);
@@ -431,7 +431,7 @@ static void test_unplug_quit(void)
 /* It does not hang, it is gone; and it comes back. */
 static void test_target_dies(void)
 {
-    PcTest *t = hang_new("-global migration.x-pagecache-max-bandwidth=1M");
+    PcTest *t = hang_new("-global migration.pagecache-bandwidth=1M");
 
     if (!t) {
         return;

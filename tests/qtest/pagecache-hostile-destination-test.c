@@ -239,7 +239,7 @@ static PcTest *sha256_pair(void)
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-sha256=on", disk);
+        "%s -global migration.pagecache-digest=sha256", disk);
 
     pct_start_src(t, args);
     pct_start_dst(t, NULL);

@@ -622,7 +622,7 @@ static void test_lose_kick(void)
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-deadline=1000", disk);
+        "%s -global migration.pagecache-read-deadline=1000", disk);
 
     pct_start_src(t, NULL);
     pct_start_dst(t, args);

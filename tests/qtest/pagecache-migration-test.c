@@ -209,7 +209,7 @@ static void test_sha256(void)
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-sha256=on", disk);
+        "%s -global migration.pagecache-digest=sha256", disk);
 
     /* The source's choice: the destination is told in START. */
     pct_start_src(t, args);
@@ -292,7 +292,7 @@ static void test_max_bandwidth(void)
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-max-bandwidth=16M", disk);
+        "%s -global migration.pagecache-bandwidth=16M", disk);
     gint64 start;
 
     pct_start_src(t, NULL);
@@ -406,7 +406,7 @@ static void test_hints_without_room(void)
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-pool-max=1", disk);
+        "%s -global migration.pagecache-pool-max=1", disk);
     g_autofree char *name = pct_path(t, "hints");
     g_autoptr(GString) text = g_string_new("");
     int64_t dropped;

@@ -338,7 +338,7 @@ static void run(const Moment *m, bool page)
     g_autofree char *disk = pct_disk_args(t);
     /* nothing is given up because it is held for long */
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-deadline=600000", disk);
+        "%s -global migration.pagecache-read-deadline=600000", disk);
 
     pct_start_src(t, NULL);
     pct_start_dst(t, args);

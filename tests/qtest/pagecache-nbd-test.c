@@ -21,7 +21,7 @@
 #define PROMPT_US       (5 * G_USEC_PER_SEC)
 
 #define DEVICE  " -device virtio-blk-pci,id=blk0,drive=disk0,addr=0x5 "
-#define DEADLINE "-global migration.x-pagecache-deadline="
+#define DEADLINE "-global migration.pagecache-read-deadline="
 
 /* --- servers --- */
 
@@ -380,7 +380,7 @@ static void test_hangs(void)
     src = tcp_args(kit.port);
     disk = tcp_args(relay.port);
     dst = g_strdup_printf("%s" DEADLINE "300 -global "
-                          "migration.x-pagecache-max-bandwidth=1M", disk);
+                          "migration.pagecache-bandwidth=1M", disk);
     pct_start_src(t, src);
     pct_start_dst(t, dst);
     g_assert_cmpuint(pct_relay_connections(&relay), ==, 1);

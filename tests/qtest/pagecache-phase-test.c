@@ -16,7 +16,7 @@
 #include "pagecache-test-proxy.h"
 
 /* Bytes a second: after the first read the next one waits for an hour. */
-#define ONE_READ "-global migration.x-pagecache-max-bandwidth=64"
+#define ONE_READ "-global migration.pagecache-bandwidth=64"
 #define READ_PAGES      (256 * KiB / PAGE)
 
 /* How long a fault on purpose holds what nobody lets go before: milliseconds */

@@ -69,7 +69,7 @@ static PcTest *slow_storage(const char *rate)
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-max-bandwidth=%s", disk, rate);
+        "%s -global migration.pagecache-bandwidth=%s", disk, rate);
 
     pct_start_src(t, NULL);
     pct_start_dst(t, args);

@@ -351,7 +351,7 @@ static void test_collision_sha256(void)
     PcTest *t = pct_new();
     g_autofree char *disk = pct_disk_args(t);
     g_autofree char *args = g_strdup_printf(
-        "%s -global migration.x-pagecache-sha256=on", disk);
+        "%s -global migration.pagecache-digest=sha256", disk);
     g_autoptr(GByteArray) secret = NULL;
     uint8_t block[PAGE];
     PctProxy *p;

@@ -18,7 +18,7 @@
 #define HALF            (CACHE_PAGES / 2)
 
 /* Milliseconds that a page waits for a read, and how that is set */
-#define DEADLINE        "-global migration.x-pagecache-deadline="
+#define DEADLINE        "-global migration.pagecache-read-deadline="
 #define PATIENT         DEADLINE "600000"
 #define IMPATIENT       DEADLINE "3000"
 

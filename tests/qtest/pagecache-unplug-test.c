@@ -15,7 +15,7 @@
 #include "pagecache-test-proxy.h"
 
 /* The cache is read in a second or two. */
-#define SLOW_READS " -global migration.x-pagecache-max-bandwidth=6M"
+#define SLOW_READS " -global migration.pagecache-bandwidth=6M"
 
 /* @more: arguments of the destination alone.  No hints yet */
 static PcTest *pair_new(PcTest *t, const char *args, const char *more)

@@ -125,9 +125,8 @@ static void test_destination(void)
     xxh3 = destination_says(PAGECACHE_DIGEST_XXH3, &d);
     g_assert_cmpstr(xxh3, ==, pagecache_digest_have_xxh3() ? NULL :
                     "the source's digests are by XXH3, expected SHA-256, "
-                    "because this QEMU was built without libxxhash; start the "
-                    "source with migration.x-pagecache-sha256=on, or set the "
-                    "capability off there");
+                    "because this QEMU was built without libxxhash; set the "
+                    "parameter pagecache-digest to sha256 at the source");
     sha256 = destination_says(PAGECACHE_DIGEST_SHA256, &d);
     g_assert_null(sha256);
     no_sha256 = true;

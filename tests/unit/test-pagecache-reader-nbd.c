@@ -10,6 +10,7 @@
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
 #include <libnbd.h>
+#include "qemu/pagecache-budget.h"
 #include "qemu/pagecache-fault.h"
 #include "test-pagecache-reader-lib.h"
 #include "test-pagecache-nbdkit.h"
@@ -808,6 +809,7 @@ static void check_exit(void)
 /* Nobody is in the library any more when its destructors run. */
 static void test_exit(void)
 {
+    static PagecacheBudget budget;
     PagecacheReaderConfig config;
     Sink *s;
 
@@ -823,7 +825,8 @@ static void test_exit(void)
     nbdkit_start(&kit, "file %s", disk);
     s = sink_new(DISK / PAGE, 0);
     config = sink_config(s);
-    config.max_bandwidth = 4 * MiB;
+    pagecache_budget_set_limit(&budget, 4 * MiB);
+    config.budget = &budget;
     reader_at_exit = pagecache_reader_open(nbd_spec(), &config);
     submit(reader_at_exit, s, 0, DISK / PAGE);
     g_assert(sink_wait(s, 1, 30000));

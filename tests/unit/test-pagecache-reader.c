@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/pagecache-budget.h"
 #include "pagecache-reader-queue.h"
 #include "test-pagecache-reader-lib.h"
 
@@ -1095,29 +1096,30 @@ static void test_close_in_callback(void)
 
 static void test_cap(void)
 {
+    static PagecacheBudget budget;
     Sink *s = sink_new(2000, 0);
     PagecacheReaderConfig config = sink_config(s);
     Fake *f = g_new0(Fake, 1);
     const uint64_t rate = 16 * MiB;
-    int64_t start, us;
+    int64_t start, us, wait_us;
     PagecacheReader *r;
     unsigned reads = 0, i;
 
-    config.max_bandwidth = rate;
+    pagecache_budget_set_limit(&budget, rate);
+    config.budget = &budget;
     config.max_read = 16 * PAGE;
-    /* a cap that holds reads back for longer is no stall */
-    config.deadline_ms = 50;
-    config.giveup_ms = 60;
     r = fake_open(f, s, 0, &config);
     fake_up(f, 64 * MiB, 512, 0);
     for (i = 0; i < 64; i++) {
         submit(r, s, 1000 * i, 16);
     }
+    pagecache_budget_reset(&budget, 20 * 1000);
     start = g_get_monotonic_time();
     while (reads < 64) {
-        int64_t wait_us = -2;
-        PagecacheRead *read = pagecache_reader_next(f->r, &wait_us);
+        PagecacheRead *read;
 
+        wait_us = -2;
+        read = pagecache_reader_next(f->r, &wait_us);
         if (read) {
             fake_finish(f, read, 0);
             reads++;
@@ -1138,7 +1140,10 @@ static void test_cap(void)
     s = sink_new(100, 0);
     config = sink_config(s);
     f = g_new0(Fake, 1);
-    config.max_bandwidth = 100;
+    pagecache_budget_reset(&budget, 20 * 1000);
+    pagecache_budget_set_limit(&budget, 100);
+    config.budget = &budget;
+    /* a cap that holds reads back for longer is no stall */
     config.deadline_ms = 50;
     config.giveup_ms = 60;
     r = fake_open(f, s, 0, &config);
@@ -1146,12 +1151,119 @@ static void test_cap(void)
     submit(r, s, 0, 1);
     submit(r, s, 8000, 1);
     fake_finish(f, fake_pull(f), 0);
-    g_usleep(200 * 1000);
+    /* it is not stalled for as long as that may be */
+    g_usleep(600 * 1000);
     g_assert_null(fake_pull(f));
     g_assert_cmpint(reader_state(r), ==, PAGECACHE_READER_READY);
     g_assert_cmpuint(s->returned, ==, 1);
+    /* but who asks does so again soon, and a limit that is gone is gone */
+    g_assert_null(pagecache_reader_next(f->r, &wait_us));
+    g_assert_cmpint(wait_us, >, 0);
+    g_assert_cmpint(wait_us, <=, PAGECACHE_BUDGET_LOOK_US);
+    pagecache_budget_set_limit(&budget, 0);
+    fake_finish(f, fake_pull(f), 0);
+    g_assert_cmpuint(s->good, ==, 2);
     close_and_check(r, s);
     fake_end(f);
+}
+
+/*
+ * Storage that becomes slower has fewer reads to do, and an engine that was
+ * refused one is told as soon as another one has ended.
+ */
+static void test_back_off(void)
+{
+    enum { DEPTH = 8, READS = 1600, USUAL = 900 };
+    Sink *s = sink_new(READS, 0);
+    PagecacheReaderConfig config = sink_config(s);
+    Fake *f = g_new0(Fake, 1);
+    bool backed_off = false;
+    PagecacheReader *r;
+    unsigned i;
+
+    config.sessions = 1;
+    config.depth = DEPTH;
+    config.max_read = PAGE;
+    config.back_off = true;
+    r = fake_open(f, s, 0, &config);
+    fake_up(f, 64 * MiB, 512, 0);
+    for (i = 0; i < READS; i++) {
+        submit(r, s, 16 * i, 1);
+    }
+    while (s->returned < READS) {
+        PagecacheRead *reads[DEPTH];
+        unsigned n = 0, kicks, before = s->returned;
+
+        while (n < DEPTH && (reads[n] = fake_pull(f))) {
+            n++;
+        }
+        g_usleep(before < USUAL || backed_off ? 100 : 20000);
+        kicks = g_atomic_int_get(&f->kicks);
+        for (i = 0; i < n; i++) {
+            fake_finish(f, reads[i], 0);
+        }
+        if (n < DEPTH && before + n < READS) {
+            backed_off = true;
+            g_assert_cmpuint(n, >=, 2);
+            g_assert_cmpuint(g_atomic_int_get(&f->kicks), >, kicks);
+        }
+    }
+    g_assert_true(backed_off);
+    g_assert_cmpuint(s->good, ==, READS);
+    close_and_check(r, s);
+    fake_end(f);
+}
+
+/* Two readers with one budget: together they get what it allows. */
+static void test_cap_shared(void)
+{
+    enum { READERS = 2, READS = 32 };
+    static PagecacheBudget budget;
+    const uint64_t rate = 16 * MiB;
+    PagecacheReader *r[READERS];
+    unsigned done[READERS] = { 0 }, i, k;
+    Sink *s[READERS];
+    Fake *f[READERS];
+    int64_t start, us;
+
+    pagecache_budget_reset(&budget, 20 * 1000);
+    pagecache_budget_set_limit(&budget, rate);
+    for (i = 0; i < READERS; i++) {
+        PagecacheReaderConfig config;
+
+        s[i] = sink_new(2000, 0);
+        f[i] = g_new0(Fake, 1);
+        config = sink_config(s[i]);
+        config.budget = &budget;
+        config.max_read = 16 * PAGE;
+        r[i] = fake_open(f[i], s[i], 0, &config);
+        fake_up(f[i], 64 * MiB, 512, 0);
+        for (k = 0; k < READS; k++) {
+            submit(r[i], s[i], 1000 * k, 16);
+        }
+    }
+    start = g_get_monotonic_time();
+    while (done[0] + done[1] < READERS * READS) {
+        for (i = 0; i < READERS; i++) {
+            int64_t wait_us;
+            PagecacheRead *read = pagecache_reader_next(f[i]->r, &wait_us);
+
+            if (read) {
+                fake_finish(f[i], read, 0);
+                done[i]++;
+            }
+        }
+        g_usleep(500);
+    }
+    us = g_get_monotonic_time() - start;
+    /* 4 MiB at 16 MiB/s, less a burst, and none of them is left behind */
+    g_assert_cmpint(us, >=, 220 * 1000);
+    g_assert_cmpuint(done[0], ==, READS);
+    g_assert_cmpuint(done[1], ==, READS);
+    for (i = 0; i < READERS; i++) {
+        close_and_check(r[i], s[i]);
+        fake_end(f[i]);
+    }
 }
 
 /*
@@ -1407,6 +1519,8 @@ int main(int argc, char **argv)
     g_test_add_func("/pagecache-reader/memory", test_memory);
     g_test_add_func("/pagecache-reader/one-watchdog", test_one_watchdog);
     g_test_add_func("/pagecache-reader/cap", test_cap);
+    g_test_add_func("/pagecache-reader/cap-shared", test_cap_shared);
+    g_test_add_func("/pagecache-reader/back-off", test_back_off);
     g_test_add_func("/pagecache-reader/stress", test_stress);
     return g_test_run();
 }

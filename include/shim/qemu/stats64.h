@@ -18,6 +18,11 @@ static inline uint64_t stat64_get(const Stat64 *s)
     return qatomic_read(&s->value);
 }
 
+static inline void stat64_set(Stat64 *s, uint64_t value)
+{
+    qatomic_set(&s->value, value);
+}
+
 static inline void stat64_add(Stat64 *s, uint64_t value)
 {
     qatomic_fetch_add(&s->value, value);

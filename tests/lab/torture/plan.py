@@ -104,14 +104,14 @@ def _destination(dice):
     """Properties of the QEMU that is started for it."""
     found = {}
     if dice.random() < 0.4:
-        found['x-pagecache-sessions'] = dice.choice([1, 3, 4, 8])
+        found['pagecache-sessions'] = dice.choice([1, 3, 4, 8])
     if dice.random() < 0.4:
-        found['x-pagecache-deadline'] = dice.choice([200, 500, 1000, 20000])
+        found['pagecache-read-deadline'] = dice.choice([200, 500, 1000, 20000])
     if dice.random() < 0.12:
-        found['x-pagecache-max-bandwidth'] = dice.choice([100, 200, 400]) << 20
+        found['pagecache-bandwidth'] = dice.choice([100, 200, 400]) << 20
     # counts when it is the source, next time
     if dice.random() < 0.15:
-        found['x-pagecache-sha256'] = 'on'
+        found['pagecache-digest'] = 'sha256'
     return found
 
 
