@@ -38,13 +38,13 @@ const char *pagecache_why_inactive(MigrationState *s)
     if (migrate_background_snapshot()) {
         return "the capability background-snapshot is on";
     }
-    if (migrate_rdma()) {
+    if (s->to_dst_file && migrate_rdma()) {
         return "the migration uses RDMA";
     }
     if (migrate_colo()) {
         return "the capability x-colo is on";
     }
-    if (!goes_to_a_socket(s)) {
+    if (s->to_dst_file && !goes_to_a_socket(s)) {
         return "the target of the migration is no socket";
     }
     if (migrate_postcopy_ram()) {

@@ -45,7 +45,7 @@ void pagecache_test_hints_init(void);
 
 /*
  * The first thing that it can't work with in the migration that begins, or
- * NULL.  The channel is connected.  BQL.
+ * NULL.  Before the channel is connected: as far as is known by then.  BQL.
  */
 const char *pagecache_why_inactive(MigrationState *s);
 

@@ -84,13 +84,13 @@ static MigrationPagecacheInfo *info_new(bool active, const char *reason)
 
 static void tell(bool active, const char *reason)
 {
-    pagecache_left_out_clear();
+    pagecache_left_out_clear(PAGECACHE_LEFT_OUT_MIGRATION);
     pagecache_ledger_write(PAGECACHE_OUTGOING, info_new(active, reason));
 }
 
 static void tell_nothing(void)
 {
-    pagecache_left_out_clear();
+    pagecache_left_out_clear(PAGECACHE_LEFT_OUT_MIGRATION);
     pagecache_ledger_write(PAGECACHE_OUTGOING, NULL);
 }
 

@@ -11,5 +11,6 @@
 typedef struct BlockBackend BlockBackend;
 typedef struct DeviceState DeviceState;
 typedef int PagecacheLeftOutReason;
+typedef struct PagecacheProducerInfo PagecacheProducerInfo;
 
 #endif
