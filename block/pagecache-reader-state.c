@@ -38,6 +38,16 @@ void pagecache_reader_spec_free(PagecacheReaderSpec *spec)
     }
 }
 
+const char *pagecache_reader_spec_engine(const PagecacheReaderSpec *spec)
+{
+    return spec->ops->name;
+}
+
+uint64_t pagecache_reader_spec_limit(const PagecacheReaderSpec *spec)
+{
+    return spec->max_bandwidth;
+}
+
 /* --- Life ----------------------------------------------------------------- */
 
 PagecacheReader *pagecache_reader_ref(PagecacheReader *r)

@@ -36,11 +36,11 @@ bool pagecache_is_possible(MigrationState *s, PagecacheInactiveReason *reason)
         *reason = PAGECACHE_INACTIVE_REASON_MAPPED_RAM;
     } else if (migrate_background_snapshot()) {
         *reason = PAGECACHE_INACTIVE_REASON_BACKGROUND_SNAPSHOT;
-    } else if (migrate_rdma()) {
+    } else if (s->to_dst_file && migrate_rdma()) {
         *reason = PAGECACHE_INACTIVE_REASON_RDMA;
     } else if (migrate_colo()) {
         *reason = PAGECACHE_INACTIVE_REASON_X_COLO;
-    } else if (!goes_to_a_socket(s)) {
+    } else if (s->to_dst_file && !goes_to_a_socket(s)) {
         *reason = PAGECACHE_INACTIVE_REASON_NO_SOCKET;
     } else if (migrate_postcopy_ram()) {
         *reason = PAGECACHE_INACTIVE_REASON_POSTCOPY_RAM;

@@ -6,12 +6,14 @@
  *
  * Hints are checked here for what can be known without looking at content:
  * RAM that migrates, sectors that exist, sizes that make sense.  What is left
- * waits in a bounded queue for the thread that puts it into the pool.
+ * waits in a bounded queue for the thread that puts it into the pool, or is
+ * counted at once.
  */
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/lockable.h"
+#include "qapi/util.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
 #include "exec/target_page.h"
@@ -54,6 +56,8 @@ static struct {
     QemuMutex lock;                     /* for all of the rest */
     uint32_t epoch;                     /* never reused, never 0 once started */
     bool wanted;                        /* a collection is under way */
+    PagecacheTally *tally;              /* hints are only counted; or NULL */
+    PagecacheSample sample;             /* ... of this RAM */
     PagecacheHintDisk *disks;
     unsigned ndisks;
     uint64_t ram_pages;                 /* 4096-byte pages, bounds a map */
@@ -156,6 +160,11 @@ static void queue_hint(PagecacheProducer *p, const PagecacheQueuedHint *q)
 {
     p->stats.hinted += q->npages;
     hints.stats.hinted += q->npages;
+    if (hints.tally) {
+        pagecache_tally_add(hints.tally, p->ops->name, q->disk, q->rb, q->page,
+                            q->npages);
+        return;
+    }
     g_array_append_val(hints.queue, *q);
     if (hints.queue->len == 1) {
         hints.queued_since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
@@ -410,7 +419,9 @@ void pagecache_producer_left_out(PagecacheProducer *producer, uint32_t epoch,
     QEMU_LOCK_GUARD(&hints.lock);
 
     if (hints.wanted && epoch == hints.epoch && !producer->ended) {
-        pagecache_left_out_set(producer->id, list, n, hints.ram_pages);
+        pagecache_left_out_set(hints.tally ? PAGECACHE_LEFT_OUT_COUNTED
+                                           : PAGECACHE_LEFT_OUT_MIGRATION,
+                               producer->id, list, n, hints.ram_pages);
         trace_pagecache_producer_left_out(producer->ops->name, epoch, n);
     }
 }
@@ -450,7 +461,9 @@ uint32_t pagecache_producer_id(const PagecacheProducer *producer)
 
 /* --- the source side --- */
 
-void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
+/* @tally: hints are only counted; NULL: they go into the queue. */
+static uint32_t start(const PagecacheHintDisk *disks, unsigned ndisks,
+                      PagecacheTally *tally, PagecacheSample sample)
 {
     PagecacheProducer *p, *next;
     uint32_t epoch;
@@ -475,12 +488,53 @@ void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
             hints.epoch++;
         }
         epoch = hints.epoch;
+        hints.tally = tally;
+        hints.sample = sample;
         hints.wanted = true;
     }
     trace_pagecache_hints_start(epoch, ndisks);
     QLIST_FOREACH_SAFE(p, &hints.producers, next, next) {
         p->ops->collect(p->opaque, epoch);
     }
+    return epoch;
+}
+
+void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks)
+{
+    start(disks, ndisks, NULL, PAGECACHE_SAMPLE_ALL);
+}
+
+uint32_t pagecache_hints_count(const PagecacheHintDisk *disks, unsigned ndisks,
+                               PagecacheTally *tally, PagecacheSample sample)
+{
+    assert(tally);
+    return start(disks, ndisks, tally, sample);
+}
+
+bool pagecache_hints_is_wanted(uint32_t epoch)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+    return hints.wanted && hints.epoch == epoch;
+}
+
+bool pagecache_hints_busy(void)
+{
+    PagecacheProducer *p;
+
+    GLOBAL_STATE_CODE();
+    QLIST_FOREACH(p, &hints.producers, next) {
+        if (p->ops->busy && p->ops->busy(p->opaque)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool pagecache_hints_are_counted(PagecacheSample *sample)
+{
+    QEMU_LOCK_GUARD(&hints.lock);
+    *sample = hints.sample;
+    return hints.tally;
 }
 
 void pagecache_hints_refuse(uint32_t producer, uint32_t disk)
@@ -502,6 +556,7 @@ void pagecache_hints_stop(void)
     GLOBAL_STATE_CODE();
     WITH_QEMU_LOCK_GUARD(&hints.lock) {
         hints.wanted = false;
+        hints.tally = NULL;
         /* The queue may have been large; it starts small the next time. */
         g_array_unref(hints.queue);
         hints.queue = g_array_new(FALSE, FALSE, sizeof(PagecacheQueuedHint));
@@ -579,6 +634,24 @@ const char *pagecache_hints_name(uint32_t producer)
         }
     }
     return "a producer that is gone";
+}
+
+PagecacheProducerInfoList *pagecache_hints_producers(void)
+{
+    PagecacheProducerInfoList *list = NULL;
+    PagecacheProducer *p;
+
+    GLOBAL_STATE_CODE();
+    QLIST_FOREACH(p, &hints.producers, next) {
+        PagecacheProducerInfo *info = p->ops->query ?
+                                      p->ops->query(p->opaque) : NULL;
+
+        if (info) {
+            info->name = g_strdup(p->ops->name);
+            QAPI_LIST_PREPEND(list, info);
+        }
+    }
+    return list;
 }
 
 void pagecache_hints_stats(PagecacheHintStats *stats, GArray *producers)

@@ -11,6 +11,7 @@
 
 #include "exec/ramblock.h"
 #include "migration/pagecache.h"
+#include "pagecache-tally.h"
 
 /* A hint that was checked: pages of RAM that migrates, sectors of a disk */
 typedef struct PagecacheQueuedHint {
@@ -39,6 +40,19 @@ typedef struct PagecacheHintDisk {
  * disk table; it is copied.  BQL.
  */
 void pagecache_hints_start(const PagecacheHintDisk *disks, unsigned ndisks);
+/*
+ * The same, but hints are only counted, by @tally, whose sample producers may
+ * keep to.  It is there until pagecache_hints_stop(); a pagecache_hints_start()
+ * takes its place.  Returns the collection's epoch.  BQL.
+ */
+uint32_t pagecache_hints_count(const PagecacheHintDisk *disks, unsigned ndisks,
+                               PagecacheTally *tally, PagecacheSample sample);
+/* Is that collection still wanted?  BQL. */
+bool pagecache_hints_is_wanted(uint32_t epoch);
+/* Does a producer have more of what is wanted?  BQL. */
+bool pagecache_hints_busy(void);
+/* Are hints only counted?  Then what RAM they may be of.  Any thread. */
+bool pagecache_hints_are_counted(PagecacheSample *sample);
 /* Hints are no longer wanted.  BQL.  Nothing happens without a start. */
 void pagecache_hints_stop(void);
 /* No more of @disk from this producer, in this collection.  Any thread. */
@@ -77,6 +91,8 @@ void pagecache_hints_stats(PagecacheHintStats *stats, GArray *producers);
  * this was not told yet: its name, which is static.  NULL: there is none.
  */
 const char *pagecache_hints_given_up(PagecacheGivenUpReason *reason);
+/* What there is to tell of each producer; for qapi_free_...().  BQL. */
+PagecacheProducerInfoList *pagecache_hints_producers(void);
 
 /* Its name, static */
 const char *pagecache_hints_name(uint32_t producer);

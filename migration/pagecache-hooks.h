@@ -45,7 +45,8 @@ void pagecache_test_hints_init(void);
 
 /*
  * Whether it can work in the migration that begins, or the first thing that it
- * can't work with.  The channel is connected.  BQL.
+ * can't work with.  Before the channel is connected: as far as is known by
+ * then.  BQL.
  */
 bool pagecache_is_possible(MigrationState *s, PagecacheInactiveReason *reason);
 

@@ -21,6 +21,7 @@
 #include "pagecache-hints.h"
 #include "pagecache-io-disks.h"
 #include "pagecache-io-map.h"
+#include "pagecache-io-object.h"
 #include "pagecache-io-producer.h"
 #include "pagecache-io-walk.h"
 #include "ram.h"
@@ -68,7 +69,8 @@ static void collection_unref(Collection *c)
 }
 
 /* @chunks: how many there are to go through */
-static Collection *collection_new(uint32_t epoch, uint64_t *chunks)
+static Collection *collection_new(uint32_t epoch, const PagecacheSample *sample,
+                                  uint64_t *chunks)
 {
     Collection *c = g_new0(Collection, 1);
     RAMBlock *rb;
@@ -88,7 +90,7 @@ static Collection *collection_new(uint32_t epoch, uint64_t *chunks)
             g_ptr_array_add(c->blocks, rb);
         }
     }
-    c->walk = pagecache_io_walk_new(c->blocks);
+    c->walk = pagecache_io_walk_new(c->blocks, *sample);
     return c;
 }
 
@@ -167,20 +169,24 @@ static void stop(void *opaque)
 
 static void collect(void *opaque, uint32_t epoch)
 {
+    PagecacheSample sample;
     uint64_t chunks;
     unsigned i, n;
+    bool counted;
 
     stop(NULL);
     if (!pagecache_io_disks_on()) {
         return;         /* and no end: there is no map of ours */
     }
     pagecache_io_disks_resolve();
-    current = collection_new(epoch, &chunks);
+    counted = pagecache_hints_are_counted(&sample);
+    current = collection_new(epoch, &sample, &chunks);
     if (!chunks) {
         pagecache_producer_end(producer, epoch, true);
         return;
     }
-    n = MIN(1 + chunks / THREAD_CHUNKS, THREADS_MAX);
+    /* Nobody waits for a count. */
+    n = counted ? 1 : MIN(1 + chunks / THREAD_CHUNKS, THREADS_MAX);
     current->refs += n;
     current->walking = n;
     for (i = 0; i < n; i++) {
@@ -192,10 +198,39 @@ static void collect(void *opaque, uint32_t epoch)
     }
 }
 
+static bool busy(void *opaque)
+{
+    return current && qatomic_read(&current->walking);
+}
+
+static PagecacheProducerInfo *query(void *opaque)
+{
+    PagecacheProducerInfo *info = g_new0(PagecacheProducerInfo, 1);
+    RAMBlock *rb;
+
+    if (!pagecache_io_object_exists()) {
+        info->state = PAGECACHE_PRODUCER_STATE_ABSENT;
+        return info;
+    }
+    if (!pagecache_io_disks_on()) {
+        info->state = PAGECACHE_PRODUCER_STATE_OFF;
+        return info;
+    }
+    info->state = PAGECACHE_PRODUCER_STATE_READY;
+    info->has_entries_max = true;
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        info->entries_max += pagecache_io_map_chunks(rb) * PAGECACHE_IO_CHUNK;
+    }
+    return info;
+}
+
 static const PagecacheProducerOps ops = {
     .name = "io-map",
     .collect = collect,
     .stop = stop,
+    .busy = busy,
+    .query = query,
 };
 
 void pagecache_io_producer_init(void)

@@ -15,8 +15,13 @@
 #define PIECE_CHUNKS    64
 #define PAGE_SECTORS    (1u << (PAGECACHE_PAGE_BITS - PAGECACHE_SECTOR_BITS))
 
+/* A chunk is a part of a sample. */
+QEMU_BUILD_BUG_ON(PAGECACHE_IO_CHUNK << PAGECACHE_PAGE_BITS !=
+                  1 << PAGECACHE_SAMPLE_BITS);
+
 struct PagecacheIoWalk {
     GPtrArray *blocks;          /* of RAMBlock */
+    PagecacheSample sample;
     uint64_t *pieces;           /* how many each of them has */
     uint64_t next;              /* atomic: the number of the next piece */
     bool stopped;               /* atomic */
@@ -31,12 +36,14 @@ typedef struct Part {
     PagecacheIoRun runs[PAGECACHE_IO_RUNS_MAX];
 } Part;
 
-PagecacheIoWalk *pagecache_io_walk_new(GPtrArray *blocks)
+PagecacheIoWalk *pagecache_io_walk_new(GPtrArray *blocks,
+                                       PagecacheSample sample)
 {
     PagecacheIoWalk *walk = g_new0(PagecacheIoWalk, 1);
     guint i;
 
     walk->blocks = g_ptr_array_ref(blocks);
+    walk->sample = sample;
     walk->pieces = g_new(uint64_t, blocks->len);
     for (i = 0; i < blocks->len; i++) {
         RAMBlock *rb = g_ptr_array_index(blocks, i);
@@ -141,7 +148,9 @@ static void walk_piece(Part *p, RAMBlock *rb, uint64_t piece)
         if (!more || chunk >= end) {
             return;
         }
-        walk_chunk(p, rb, chunk);
+        if (pagecache_sample_has(&p->walk->sample, chunk)) {
+            walk_chunk(p, rb, chunk);
+        }
     }
 }
 

@@ -4,13 +4,15 @@
  *
  * Copyright (c) 2026 The skip-pagecache authors
  *
- * One walk looks at each page once that has an entry, from as many threads as
- * there are calls.  It begins with the RAM that the channel reaches last.
+ * One walk looks at each page once that has an entry, or at a sample of them,
+ * from as many threads as there are calls.  It begins with the RAM that the
+ * channel reaches last.
  */
 #ifndef MIGRATION_PAGECACHE_IO_WALK_H
 #define MIGRATION_PAGECACHE_IO_WALK_H
 
 #include "exec/ramblock.h"
+#include "pagecache-sample.h"
 
 /* Pages that fit, and follow each other in RAM and on the disk */
 typedef struct PagecacheIoRun {
@@ -29,8 +31,12 @@ typedef bool PagecacheIoFound(void *opaque, const PagecacheIoRun *runs,
 
 typedef struct PagecacheIoWalk PagecacheIoWalk;
 
-/* @blocks: of RAMBlock; they are there as long as the walk. */
-PagecacheIoWalk *pagecache_io_walk_new(GPtrArray *blocks);
+/*
+ * @blocks: of RAMBlock; they are there as long as the walk, which keeps to
+ * @sample.
+ */
+PagecacheIoWalk *pagecache_io_walk_new(GPtrArray *blocks,
+                                       PagecacheSample sample);
 void pagecache_io_walk_free(PagecacheIoWalk *walk);
 /* Nobody wants more.  Any thread. */
 void pagecache_io_walk_stop(PagecacheIoWalk *walk);

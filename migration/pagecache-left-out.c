@@ -21,39 +21,44 @@ typedef struct Told {
 
 static struct {
     QemuMutex lock;
-    GPtrArray *told;                    /* of Told, in the order they came */
+    /* of Told, in the order they came */
+    GPtrArray *told[PAGECACHE_LEFT_OUT__MAX];
 } left_out;
 
 static void __attribute__((constructor)) pagecache_left_out_init(void)
 {
+    int i;
+
     qemu_mutex_init(&left_out.lock);
-    left_out.told = g_ptr_array_new_with_free_func(g_free);
+    for (i = 0; i < PAGECACHE_LEFT_OUT__MAX; i++) {
+        left_out.told[i] = g_ptr_array_new_with_free_func(g_free);
+    }
 }
 
-void pagecache_left_out_clear(void)
+void pagecache_left_out_clear(PagecacheLeftOutBook book)
 {
     QEMU_LOCK_GUARD(&left_out.lock);
-    g_ptr_array_set_size(left_out.told, 0);
+    g_ptr_array_set_size(left_out.told[book], 0);
 }
 
 /* Called with left_out.lock held. */
-static Told *find(uint32_t producer)
+static Told *find(GPtrArray *told, uint32_t producer)
 {
     Told *t;
     guint i;
 
-    for (i = 0; i < left_out.told->len; i++) {
-        t = g_ptr_array_index(left_out.told, i);
+    for (i = 0; i < told->len; i++) {
+        t = g_ptr_array_index(told, i);
         if (t->producer == producer) {
             return t;
         }
     }
-    if (left_out.told->len == TOLD_MAX) {
+    if (told->len == TOLD_MAX) {
         return NULL;
     }
     t = g_new0(Told, 1);
     t->producer = producer;
-    g_ptr_array_add(left_out.told, t);
+    g_ptr_array_add(told, t);
     return t;
 }
 
@@ -68,15 +73,16 @@ static void clean(char *name, size_t size)
     }
 }
 
-void pagecache_left_out_set(uint32_t producer, const PagecacheLeftOut *list,
-                            size_t n, uint64_t max_pages)
+void pagecache_left_out_set(PagecacheLeftOutBook book, uint32_t producer,
+                            const PagecacheLeftOut *list, size_t n,
+                            uint64_t max_pages)
 {
     Told *t;
     size_t i;
 
     assert(n <= PAGECACHE_LEFT_OUT_MAX);
     QEMU_LOCK_GUARD(&left_out.lock);
-    t = find(producer);
+    t = find(left_out.told[book], producer);
     if (!t) {
         return;
     }
@@ -100,19 +106,26 @@ static MigrationPagecacheLeftOut *to_qapi(const PagecacheLeftOut *e)
     return q;
 }
 
-void pagecache_left_out_info(MigrationPagecacheSource *source)
+bool pagecache_left_out_get(PagecacheLeftOutBook book,
+                            MigrationPagecacheLeftOutList **tail)
 {
-    MigrationPagecacheLeftOutList **tail = &source->left_out;
+    const GPtrArray *told = left_out.told[book];
     guint i;
     size_t j;
 
     QEMU_LOCK_GUARD(&left_out.lock);
-    source->has_left_out = left_out.told->len;
-    for (i = 0; i < left_out.told->len; i++) {
-        const Told *t = g_ptr_array_index(left_out.told, i);
+    for (i = 0; i < told->len; i++) {
+        const Told *t = g_ptr_array_index(told, i);
 
         for (j = 0; j < t->n; j++) {
             QAPI_LIST_APPEND(tail, to_qapi(&t->list[j]));
         }
     }
+    return told->len;
+}
+
+void pagecache_left_out_info(MigrationPagecacheSource *source)
+{
+    source->has_left_out = pagecache_left_out_get(PAGECACHE_LEFT_OUT_MIGRATION,
+                                                  &source->left_out);
 }

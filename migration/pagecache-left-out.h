@@ -13,15 +13,26 @@
 
 #include "migration/pagecache.h"
 
-/* A migration begins: nothing was told yet. */
-void pagecache_left_out_clear(void);
+/* What it was told for */
+typedef enum PagecacheLeftOutBook {
+    PAGECACHE_LEFT_OUT_MIGRATION,
+    PAGECACHE_LEFT_OUT_COUNTED,         /* hints are only counted */
+    PAGECACHE_LEFT_OUT__MAX,
+} PagecacheLeftOutBook;
+
+/* A migration, or a count, begins: nothing was told yet. */
+void pagecache_left_out_clear(PagecacheLeftOutBook book);
 /*
  * Puts @n entries (at most PAGECACHE_LEFT_OUT_MAX) in the place of what
  * @producer told before.  No entry counts more than @max_pages.
  */
-void pagecache_left_out_set(uint32_t producer, const PagecacheLeftOut *list,
-                            size_t n, uint64_t max_pages);
-/* Fills in the member left-out, which is absent when nobody has told. */
+void pagecache_left_out_set(PagecacheLeftOutBook book, uint32_t producer,
+                            const PagecacheLeftOut *list, size_t n,
+                            uint64_t max_pages);
+/* All of it, for qapi_free_...(); false: nobody has told. */
+bool pagecache_left_out_get(PagecacheLeftOutBook book,
+                            MigrationPagecacheLeftOutList **list);
+/* Fills in the member left-out of a migration, absent when nobody has told. */
 void pagecache_left_out_info(MigrationPagecacheSource *source);
 
 #endif

@@ -92,7 +92,7 @@ static MigrationPagecacheInfo *info_new(void)
 /* @info: NULL: nothing */
 static void tell(MigrationPagecacheInfo *info)
 {
-    pagecache_left_out_clear();
+    pagecache_left_out_clear(PAGECACHE_LEFT_OUT_MIGRATION);
     pagecache_ledger_write(PAGECACHE_OUTGOING, info);
 }
 

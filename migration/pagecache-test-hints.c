@@ -78,10 +78,16 @@ static void stop(void *opaque)
     timer_del(test.timer);
 }
 
+static bool busy(void *opaque)
+{
+    return test.epoch && test.delivered < test.staged->len;
+}
+
 static const PagecacheProducerOps ops = {
     .name = "qmp",
     .collect = collect,
     .stop = stop,
+    .busy = busy,
 };
 
 void pagecache_test_hints_init(void)

@@ -87,15 +87,6 @@ static void virtio_pagecache_lacks(VirtIOPagecache *s, PagecacheNote what)
     }
 }
 
-/* May the device use the queues and interrupt the guest? */
-static bool virtio_pagecache_ready(VirtIOPagecache *s)
-{
-    VirtIODevice *vdev = VIRTIO_DEVICE(s);
-
-    return vdev->vm_running && !virtio_device_disabled(vdev) &&
-           (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK);
-}
-
 static void virtio_pagecache_arm(QEMUTimer *timer, int64_t ns)
 {
     timer_mod(timer, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + ns);
@@ -108,6 +99,7 @@ static void virtio_pagecache_announce(VirtIOPagecache *s)
 
     s->announce = !virtio_pagecache_ready(s);
     trace_virtio_pagecache_announce(s, s->epoch, s->announce);
+    s->asked = s->asked || (s->epoch && !s->announce);
     if (!s->announce && !pagecache_fault(PAGECACHE_FAULT_LOSE_ANNOUNCE)) {
         virtio_notify_config(vdev);
     }
@@ -158,6 +150,7 @@ static void virtio_pagecache_collect(void *opaque, uint32_t epoch)
      */
     s->collection = epoch;
     s->num_disks = pagecache_disks_refresh();
+    s->answered = false;
     virtio_pagecache_set_epoch(s, virtio_pagecache_next_epoch(s));
     virtio_pagecache_expect(s);
     trace_virtio_pagecache_collect(s, epoch, s->epoch, s->num_disks);
@@ -179,6 +172,8 @@ static const PagecacheProducerOps virtio_pagecache_producer = {
     .from_guest = true,
     .collect = virtio_pagecache_collect,
     .stop = virtio_pagecache_stop,
+    .busy = virtio_pagecache_busy,
+    .query = virtio_pagecache_query,
 };
 
 /* No more hints for this collection; the guest is told to stop. */
@@ -336,6 +331,7 @@ static void virtio_pagecache_handle_msg(VirtIOPagecache *s, size_t size)
         virtio_pagecache_stale(s, epoch);
         return;
     }
+    s->answered = true;
     if (s->ended) {
         virtio_pagecache_bad(s, "message after the END record");
         return;
@@ -441,6 +437,8 @@ static size_t virtio_pagecache_handle_ctrl(VirtIOPagecache *s,
         iov_to_buf(elem->out_sg, elem->out_num, 0, &req, sizeof(req));
         index = le32_to_cpu(req.index);
         if (le32_to_cpu(req.type) == VIRTIO_PAGECACHE_CTRL_GET_DISK) {
+            /* a driver that works on a collection asks for them first */
+            s->answered = s->answered || s->epoch;
             status = virtio_pagecache_get_disk(index, &answer);
             size = sizeof(answer);
         }
@@ -571,6 +569,8 @@ static void virtio_pagecache_reset(VirtIODevice *vdev)
     s->announce = false;
     s->left_out = false;
     virtio_pagecache_lacks(s, PAGECACHE_NOTE_NO_DRIVER);
+    s->asked = false;
+    s->answered = false;
     /*
      * A collection that was under way is still wanted, from the next driver;
      * one that has ended is not wanted a second time.

@@ -139,6 +139,10 @@ PagecacheReaderSpec *pagecache_reader_spec_new(struct BlockBackend *blk,
                                                bool any_protocol,
                                                struct Error **errp);
 void pagecache_reader_spec_free(PagecacheReaderSpec *spec);
+/* The kind of reader that it is for, as in PagecacheReaderStats */
+const char *pagecache_reader_spec_engine(const PagecacheReaderSpec *spec);
+/* bytes/s that the guest's disk is limited to, and so the reader; 0: it isn't */
+uint64_t pagecache_reader_spec_limit(const PagecacheReaderSpec *spec);
 
 /*
  * The four functions.

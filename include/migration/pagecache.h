@@ -6,9 +6,10 @@
  *
  * A hint is an untrusted claim: "these guest pages hold the bytes that stand
  * at this place of that disk".  Producers (the virtio-pagecache device, the
- * QMP commands) deliver hints while a migration wants them; the migration
- * code bounds, checks and proves every one of them, so a producer need not
- * (and must not be believed to) verify anything but the shape of its input.
+ * QMP commands) deliver hints while a migration wants them, or
+ * pagecache-collect wants to count them.  The migration code bounds, checks and
+ * proves every one of them, so a producer need not (and must not be believed
+ * to) verify anything but the shape of its input.
  */
 #ifndef MIGRATION_PAGECACHE_H
 #define MIGRATION_PAGECACHE_H
@@ -62,19 +63,25 @@ const char *pagecache_disk_id(const PagecacheDisk *disk);
  * @stop:    hints are no longer wanted (the migration ends in any way).
  *           Called with the BQL held; must not block.  May be called without
  *           a @collect before.
+ * @busy:    do more hints come of the collection that is under way, as far as
+ *           the producer knows?  With the BQL.  NULL: never.
+ * @query:   what query-pagecache tells of it, but for the name; for
+ *           qapi_free_...().  With the BQL.  NULL: nothing.
  */
 typedef struct PagecacheProducerOps {
     const char *name;
     bool from_guest;    /* a driver in the guest makes the hints */
     void (*collect)(void *opaque, uint32_t epoch);
     void (*stop)(void *opaque);
+    bool (*busy)(void *opaque);
+    PagecacheProducerInfo *(*query)(void *opaque);
 } PagecacheProducerOps;
 
 typedef struct PagecacheProducer PagecacheProducer;
 
 /*
- * Both under the BQL.  When a migration wants hints at the time of the
- * registration, @collect is called before the function returns.
+ * Both under the BQL.  When hints are wanted at the time of the registration,
+ * @collect is called before the function returns.
  */
 PagecacheProducer *pagecache_producer_register(const PagecacheProducerOps *ops,
                                                void *opaque);

@@ -151,7 +151,7 @@ static void walk(uint64_t entries)
 
     g_ptr_array_add(blocks, &ram);
     w.start = seconds();
-    io_walk = pagecache_io_walk_new(blocks);
+    io_walk = pagecache_io_walk_new(blocks, PAGECACHE_SAMPLE_ALL);
     pagecache_io_walk_run(io_walk, found, &w);
     end = seconds();
     pagecache_io_walk_free(io_walk);

@@ -70,6 +70,10 @@ def figures():
              + members(schema, 'MigrationPagecacheGroup')
              + enum(schema, 'PagecacheReaderStatus')
              + enum(schema, 'PagecacheLeftOutReason'))
+    for name in ('ProducerInfo', 'DiskInfo', 'Collection', 'Estimate', 'Info'):
+        names += members(schema, 'Pagecache' + name)
+    for name in ('ProducerState', 'CollectionStatus'):
+        names += enum(schema, 'Pagecache' + name)
     assert len(names) > 20, names
     return [n for n in names if f'``{n}``' not in guide]
 

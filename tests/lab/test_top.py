@@ -366,6 +366,8 @@ def bad_input(tap):
             ('a directory that is not there',
              ['--qmp', '/x', '--openmetrics', '--output', '/nowhere/x'],
              ["'/nowhere/x'", 'directory']),
+            ('--collect for nobody', ['--qmp', '/x', '--collect'],
+             ['--collect', '--json']),
             ('--connect without --domain',
              ['--qmp', '/x', '--connect', 'y'], ['--domain'])):
         one_line(tap, name, top.run(*args), 2, *words)
@@ -469,6 +471,76 @@ def program(tap):
     check_exposition(tap, 'once', done.stdout)
 
 
+def cache_info(status='completed', **collection):
+    return {
+        'producers': [{'name': 'io-map', 'state': 'ready'}],
+        'disks': [{'device': '0000:00:03.0', 'reader': 'iscsi',
+                   'pages': 3000, 'producers': [
+                       {'name': 'io-map', 'pages': 2900},
+                       {'name': 'virtio-pagecache', 'pages': 1000}]},
+                  {'device': 'a"b', 'error': 'no way', 'pages': 500,
+                   'producers': []}],
+        'collection': {'status': status, 'age': 1500, 'time': 20, 'sample': 4,
+                       'pages': 3500, 'readable-pages': 3000,
+                       'ram-pages': 4000, 'dropped-hints': 0, **collection}}
+
+
+def clean_cache(tap):
+    with fake({}, cache=[cache_info()]) as (path, qemu):
+        done = top.run('--qmp', path, '--once', '--json')
+        found = json.loads(done.stdout)['clean_cache']
+        tap.check(found and found['ratio'] == 0.75
+                  and found['age_seconds'] == 1.5
+                  and found['disks'][0]['producers']['io-map'] == 2900,
+                  'as JSON', done)
+        text = top.run('--qmp', path, '--once', '--openmetrics').stdout
+        check_exposition(tap, 'clean cache', text)
+        for line in ('pages{qemu="%s",device="a\\"b",reader=""} 500',
+                     'producer_pages{qemu="%s",device="0000:00:03.0",'
+                     'producer="virtio-pagecache"} 1000',
+                     'ratio{qemu="%s"} 0.75', 'ram_pages{qemu="%s"} 4000'):
+            line = 'qemu_pagecache_clean_cache_' + line % path
+            tap.check(f'\n{line}\n' in text, line, text)
+        tap.check('pagecache-collect' not in qemu.asked,
+                  'it does not collect by itself', qemu.asked)
+        top.run('--qmp', path, '--once')
+        tap.check(qemu.asked.count('query-pagecache') == 2,
+                  'who does not show it does not ask', qemu.asked)
+    active = cache_info('active')
+    with fake({}, cache=[active, active, cache_info()]) as (path, qemu):
+        done = top.run('--qmp', path, '--once', '--json', '--collect')
+        tap.check(json.loads(done.stdout)['clean_cache']['ram_pages'] == 4000
+                  and qemu.asked.count('pagecache-collect') == 1
+                  and qemu.asked.count('query-pagecache') == 4,
+                  '--collect waits until that is over', done)
+    with fake({}, cache=[cache_info()], refuses='not now') as (path, _):
+        done = top.run('--qmp', path, '--once', '--json', '--collect')
+        tap.check(json.loads(done.stdout)['clean_cache']['pages'] == 3500,
+                  'it was collected a moment ago', done)
+    with fake({}, {}, {}) as (path, qemu):
+        done = top.run('--qmp', path, '--once', '--json', '--collect')
+        tap.check(done.returncode == 0
+                  and json.loads(done.stdout)['clean_cache'] is None
+                  and qemu.asked.count('query-pagecache') == 1,
+                  'a QEMU without the commands', done)
+    with fake(source_info(1), cache=[cache_info()]) as (path, qemu):
+        top.run('--qmp', path, '--once', '--json')
+        tap.check('query-pagecache' not in qemu.asked,
+                  'nobody asks during a migration', qemu.asked)
+    for number, strange in enumerate((
+            {}, {'collection': 7}, cache_info('active'), cache_info('new'),
+            {'collection': {'status': 'completed'}, 'disks': {}},
+            {**cache_info(pages='x', age=-1, **{'ram-pages': 0}),
+             'disks': [7, {}, {'device': 'x'}, {'device': 'x', 'pages': -1,
+                                                'producers': [{}, 1]}]})):
+        figures = watched(source_info(1)).latest
+        figures.cache = top.clean_cache.parse(strange)
+        check_exposition(tap, f'strange cache {number}',
+                         openmetrics.exposition('x', figures))
+        tap.check('\n' not in record.line('x', 0, figures),
+                  f'strange cache {number} as JSON')
+
+
 VIRSH = '''#!/bin/sh
 echo "$@" >>"$VIRSH_LOG"
 case "$*" in
@@ -513,7 +585,8 @@ def virsh(tap):
 def main():
     tap = Tap()
     for test in (rates, time_left, changes, features, json_lines, metrics,
-                 lines, bad_input, peers, program, virsh, one_file):
+                 clean_cache, lines, bad_input, peers, program, virsh,
+                 one_file):
         with tap.part(test.__name__.replace('_', ' ')):
             test(tap)
     tap.done()

@@ -93,6 +93,15 @@ def idle(tap, source, path):
     done = once(path)
     tap.check('skip-pagecache is on' in done.stdout, 'the capability is set',
               done)
+    done = once(path, '--json')
+    found = json.loads(done.stdout)['clean_cache']
+    tap.check(found and found['status'] is None, 'nothing was collected', done)
+    done = once(path, '--json', '--collect')
+    found = json.loads(done.stdout)['clean_cache']
+    tap.check(found and found['status'] == 'completed'
+              and (CACHE + OTHER) * MIB <= found['ram_pages'] * PAGE
+              < RAM * MIB and found['disks'][0]['reader'] == 'iscsi',
+              '--collect: RAM is counted, and the disk can be read', done)
     source.cmd('migrate', uri='tcp:127.0.0.1:1')
     wait_until(lambda: source.cmd('query-migrate').get('status') in ENDED, 10,
                'a migration to nowhere fails')

@@ -329,13 +329,18 @@ static void run_is(const PagecacheIoRun *run, RAMBlock *rb, uint64_t page,
     g_assert_cmpint(run->disk, ==, DISK);
 }
 
-static PagecacheIoWalk *walk_new(void)
+static PagecacheIoWalk *walk_sample(PagecacheSample sample)
 {
     g_autoptr(GPtrArray) blocks = g_ptr_array_new();
 
     g_ptr_array_add(blocks, &low);
     g_ptr_array_add(blocks, &high);
-    return pagecache_io_walk_new(blocks);
+    return pagecache_io_walk_new(blocks, sample);
+}
+
+static PagecacheIoWalk *walk_new(void)
+{
+    return walk_sample(PAGECACHE_SAMPLE_ALL);
 }
 
 /* The last block comes first; what has changed cuts a run in two. */
@@ -358,6 +363,28 @@ static void test_walk(void)
     /* There is nothing left. */
     g_assert_true(pagecache_io_walk_run(walk, found, f));
     g_assert_cmpuint(f->runs, ==, 4);
+    pagecache_io_walk_free(walk);
+}
+
+/* Nothing is looked at that is not in the sample. */
+static void test_walk_sample(void)
+{
+    const PagecacheSample sample = { .every = 2, .seed = 3 };
+    PagecacheIoWalk *walk = walk_sample(sample);
+    g_autofree Found *f = g_new0(Found, 1);
+    uint64_t wanted = 0;
+    unsigned i;
+
+    for (i = 0; i < PAGES; i += 10) {
+        note(&low, i, 1, 2 * i * SECTORS);
+        wanted += pagecache_sample_has(&sample, i / PAGECACHE_IO_CHUNK);
+    }
+    g_assert_true(pagecache_io_walk_run(walk, found, f));
+    g_assert_cmpuint(f->pages, ==, wanted);
+    for (i = 0; i < f->runs; i++) {
+        g_assert_true(pagecache_sample_has(&sample, f->all[i].page /
+                                                    PAGECACHE_IO_CHUNK));
+    }
     pagecache_io_walk_free(walk);
 }
 
@@ -439,6 +466,7 @@ int main(int argc, char **argv)
         { "discarded", test_discarded },
         { "memory", test_memory },
         { "walk", test_walk },
+        { "walk/sample", test_walk_sample },
         { "walk/stopped", test_walk_stopped },
         { "threads", test_threads },
     };

@@ -5,6 +5,7 @@ Watches a live migration that leaves out the page cache (skip-pagecache).
 
 monitor       query-migrate, from a QMP socket or a libvirt domain
 model         what it means: rates, states of the pages, time left
+cache         query-pagecache, and what it means
 view          that in lines of text
 screen        lines of text on a terminal, in place
 record        that as JSON
@@ -13,8 +14,8 @@ chart, page   the whole migration as one HTML page
 files         replaced as a whole
 cli           the program
 
-Data flows in this order, and each knows the model only.  Python 3.8 and its
-standard library are enough.
+Data flows in this order, and each knows the model only, but for cache, which
+asks the monitor.  Python 3.8 and its standard library are enough.
 """
 
 #: that of skip-pagecache as a whole

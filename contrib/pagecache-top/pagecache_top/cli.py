@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 
-from . import VERSION, files, monitor, openmetrics, page, record, screen, view
+from . import (VERSION, cache, files, monitor, openmetrics, page, record,
+               screen, view)
 from .model import Watch
 
 DESCRIPTION = '''\
@@ -22,7 +23,8 @@ A QMP socket takes one client at a time.  If the QEMU has one that libvirt or
 a script holds, give it a second (-qmp unix:/run/vm1-top.qmp,server=on,wait=off)
 or, with libvirt, use --domain, which asks through virsh qemu-monitor-command.
 
-It reads only: query-migrate, and query-migrate-capabilities.
+It reads only: query-migrate, query-migrate-capabilities, and, for JSON and
+OpenMetrics, query-pagecache.  With --collect it starts a pagecache-collect.
 
 It ends with Ctrl-C, or when QEMU does.  Exit status: 0 if all went well, or
 if QEMU ended after a migration that completed; 1 if QEMU does not answer; 2
@@ -93,6 +95,8 @@ def parse(words=None):
                      help='write OpenMetrics, for Prometheus')
     add('--output', type=a_file, metavar='FILE',
         help='with --openmetrics: replace FILE each time, at once as a whole')
+    add('--collect', action='store_true', help='with --json or --openmetrics: '
+        "first have QEMU count the guest's clean cache")
     add('--page', type=a_file, metavar='FILE',
         help='when it ends, write an HTML page about the migration')
     add('--version', action='version', version=f'%(prog)s {VERSION}')
@@ -101,6 +105,8 @@ def parse(words=None):
         parser.error('--connect with --qmp: expected --domain')
     if args.output and not args.openmetrics:
         parser.error('--output: expected --openmetrics as well')
+    if args.collect and not (args.json or args.openmetrics):
+        parser.error('--collect: expected --json or --openmetrics as well')
     if args.openmetrics and not args.output and not args.once:
         parser.error('--openmetrics without --output: expected --once, '
                      "because the text ends with '# EOF'")
@@ -215,10 +221,16 @@ def follow(args, watch, shown):
     """Ask and show until QEMU is gone."""
     source = connect(args)
     try:
+        asker = cache.Asker(source)
+        if args.collect:
+            asker.collect()
         due = time.monotonic()
         while True:
             info, capabilities = monitor.read(source)
-            watch.add(time.monotonic(), info, capabilities)
+            figures = watch.add(time.monotonic(), info, capabilities)
+            # whoever watches a migration has other worries
+            if (args.json or args.openmetrics) and not figures.under_way:
+                figures.cache = asker.read()
             shown.show(watch)
             if args.once:
                 return

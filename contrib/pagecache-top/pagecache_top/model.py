@@ -102,6 +102,8 @@ class Figures:
     left: typing.Optional[float] = None     # until the end, an estimate
     #: guest memory that went over the channel, zero pages included
     taken_bytes: typing.Optional[float] = None
+    #: of the guest, whether it migrates or not (cache.CleanCache), or None
+    cache: typing.Any = None
 
     @property
     def under_way(self):

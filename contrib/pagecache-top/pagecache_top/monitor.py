@@ -24,6 +24,14 @@ class MonitorError(Exception):
     """In one line."""
 
 
+class Refused(MonitorError):
+    """QEMU has answered, and the answer is an error."""
+
+
+class NoCommand(Refused):
+    """This QEMU does not have the command."""
+
+
 class BadAddress(Exception):
     """Not what an address looks like; in one line."""
 
@@ -190,8 +198,11 @@ def result(answer, command, name):
     if 'return' in answer:
         return answer['return']
     error = answer.get('error')
-    said = error.get('desc') if isinstance(error, dict) else error
-    raise MonitorError(f'{name}: {command}: {said}')
+    said, kind = error, None
+    if isinstance(error, dict):
+        said, kind = error.get('desc'), error.get('class')
+    raise (NoCommand if kind == 'CommandNotFound' else Refused)(
+        f'{name}: {command}: {said}')
 
 
 def read(monitor):

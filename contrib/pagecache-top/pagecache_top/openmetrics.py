@@ -113,6 +113,34 @@ def _disks(out, figures):
                     for d in disks])
 
 
+def _clean_cache(out, found):
+    if found is None:
+        return
+    disks = list({d.device: d for d in found.disks}.values())
+    out.family('clean_cache_collection', 'gauge', '', 'The last count of the '
+               "guest's clean cache: 1, with its status.",
+               [({'status': found.status or 'none'}, 1)])
+    out.family('clean_cache_pages', 'gauge', 'pages', 'Clean cache by the '
+               'disk that it stands on, and how that could be read.',
+               [({'device': d.device, 'reader': d.reader or ''}, d.pages)
+                for d in disks])
+    out.family('clean_cache_producer_pages', 'gauge', 'pages', 'Clean cache '
+               'by who hints at it; what two do is counted twice.',
+               [({'device': d.device, 'producer': name}, pages)
+                for d in disks for name, pages in d.producers.items()])
+    for name, unit, meaning, value in (
+            ('ram_pages', 'pages', 'Pages that precopy would send.',
+             found.ram_pages),
+            ('ratio', 'ratio', 'Share of them that could be read from '
+             'storage instead.', found.ratio),
+            ('sample', '', 'One of so many parts of RAM was looked at.',
+             found.sample),
+            ('age_seconds', 'seconds', 'Time since it was counted.',
+             found.age_seconds)):
+        out.family('clean_cache_' + name, 'gauge', unit, meaning,
+                   [({}, value)])
+
+
 def exposition(name, figures):
     """figures: None for a QEMU that does not answer."""
     out = _Exposition(name)
@@ -122,4 +150,5 @@ def exposition(name, figures):
         _migration(out, figures)
         _pages(out, figures)
         _disks(out, figures)
+        _clean_cache(out, figures.cache)
     return out.text()

@@ -31,6 +31,8 @@ def record(name, time, figures):
         found[member] = round(value, 6) if isinstance(value, float) else value
     found['pages'] = dict(figures.pages)
     found['disks'] = [dataclasses.asdict(disk) for disk in figures.disks]
+    found['clean_cache'] = figures.cache and {
+        **dataclasses.asdict(figures.cache), 'ratio': figures.cache.ratio}
     return found
 
 

@@ -49,6 +49,8 @@ struct VirtIOPagecache {
     /* what the guest has not done for it yet; PAGECACHE_NOTE__MAX: nothing */
     PagecacheNote obstacle;
     uint32_t num_disks;         /* length of the disk table when it began */
+    bool asked;                 /* this driver was told of a collection... */
+    bool answered;              /* ...and has said something of the last one */
 
     /* For ever, across migrations */
     uint32_t last_epoch;        /* the last number given to a collection */
@@ -62,6 +64,19 @@ struct VirtIOPagecache {
     PagecacheHint *hints;
     size_t nhints;
 };
+
+/* May the device use the queues and interrupt the guest? */
+static inline bool virtio_pagecache_ready(VirtIOPagecache *s)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+
+    return vdev->vm_running && !virtio_device_disabled(vdev) &&
+           (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+/* PagecacheProducerOps.busy and .query */
+bool virtio_pagecache_busy(void *opaque);
+PagecacheProducerInfo *virtio_pagecache_query(void *opaque);
 
 /*
  * Fills in all of *@answer (zeroed by the caller) but its status, which is

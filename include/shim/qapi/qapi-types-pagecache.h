@@ -13,5 +13,6 @@ typedef struct DeviceState DeviceState;
 typedef int PagecacheGivenUpReason;
 typedef int PagecacheLeftOutReason;
 typedef int PagecacheNote;
+typedef struct PagecacheProducerInfo PagecacheProducerInfo;
 
 #endif

@@ -19,6 +19,7 @@ PROGRAM = os.path.join(FOLDER, 'pagecache-top')
 
 sys.path.insert(0, FOLDER)
 
+from pagecache_top import cache as clean_cache                        # noqa
 from pagecache_top import (chart, files, model, monitor, openmetrics,  # noqa
                            page, record, screen, view)               # noqa
 
@@ -88,17 +89,20 @@ class FakeQemu:
     answers: what query-migrate returns, one after the other, the last one
     again and again; an Exception in place of one: it closes.  capabilities:
     None for a QEMU without the feature.  events: it says something else
-    before each answer.
+    before each answer.  cache: what query-pagecache returns, in the same way;
+    empty: it does not know that.  refuses: why it does not collect.
     """
 
     def __init__(self, path, answers, capabilities=CAPABILITIES,
-                 greeting=GREETING, events=True):
+                 greeting=GREETING, events=True, cache=(), refuses=None):
         self.path = path
         self.asked = []
         self._answers = list(answers)
         self._capabilities = capabilities or CAPABILITIES[:1]
         self._greeting = greeting
         self._events = events
+        self._cache = list(cache)
+        self._refuses = refuses
         self._socket = socket.socket(socket.AF_UNIX if path
                                      else socket.AF_INET)
         self._socket.bind(path or ('127.0.0.1', 0))
@@ -155,9 +159,25 @@ class FakeQemu:
             return {'return': {}}
         if command == 'query-migrate-capabilities':
             return {'return': self._capabilities}
-        answer = self._answers[0]
-        if len(self._answers) > 1:
-            del self._answers[0]
+        if command in ('query-pagecache', 'pagecache-collect'):
+            return self._about_cache(command)
+        answer = self._next(self._answers)
         if isinstance(answer, (Exception, bytes)):
             return answer
         return {'return': answer}
+
+    @staticmethod
+    def _next(answers):
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    def _about_cache(self, command):
+        if not self._cache:
+            return {'error': {'class': 'CommandNotFound',
+                              'desc': f'The command {command} has not been '
+                                      'found'}}
+        if command == 'query-pagecache':
+            return {'return': self._next(self._cache)}
+        if self._refuses:
+            return {'error': {'class': 'GenericError',
+                              'desc': self._refuses}}
+        return {'return': {}}

@@ -188,7 +188,7 @@ static void want_hints(void)
 
     read_isr();
     fz.wanted = true;
-    pagecache_left_out_clear();
+    pagecache_left_out_clear(PAGECACHE_LEFT_OUT_MIGRATION);
     pagecache_hints_start(fz.disks, G_N_ELEMENTS(fz.disks));
     check_device();
     g_assert_cmpuint(fz.dev->epoch, !=, 0);
