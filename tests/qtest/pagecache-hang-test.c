@@ -140,6 +140,8 @@ static void migrate_onward(PcTest *t)
     QTestState *first = t->src;
 
     t->src = t->dst;
+    /* what limited its reads would limit its offers */
+    migrate_set_parameter_int(t->src, "pagecache-bandwidth", 0);
     pct_start_dst(t, args);
     pct_on(t);
     pct_hint_cache(t);
