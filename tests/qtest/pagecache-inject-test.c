@@ -69,7 +69,7 @@ typedef struct Harmless {
 } Harmless;
 
 static const Harmless harmless[] = {
-    { "slow-map", "slow-map:every=2", "", 1 },
+    { "slow-map", "slow-map:limit=3", "", 3 },
     { "busy-map", "busy-map:every=8", "", 10 },
     { "shuffle-offers", "shuffle-offers", "", 1 },
     { "late-offers", "late-offers:limit=3", "", 3 },
