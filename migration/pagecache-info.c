@@ -8,6 +8,7 @@
 #include "monitor/monitor.h"
 #include "migration.h"
 #include "pagecache-hooks.h"
+#include "pagecache-info.h"
 #include "pagecache-ledger.h"
 #include "pagecache-left-out.h"
 #include "pagecache-params.h"
@@ -60,7 +61,8 @@ static void print_producers(Monitor *mon,
     }
 }
 
-static void print_left_out(Monitor *mon, const MigrationPagecacheLeftOutList *l)
+void pagecache_info_print_left_out(Monitor *mon,
+                                   const MigrationPagecacheLeftOutList *l)
 {
     for (; l; l = l->next) {
         monitor_printf(mon, "left out: %s: %s%s%s, %" PRIu64 " pages\n",
@@ -71,7 +73,8 @@ static void print_left_out(Monitor *mon, const MigrationPagecacheLeftOutList *l)
     }
 }
 
-static void print_unseen(Monitor *mon, const MigrationPagecacheUnseenList *u)
+void pagecache_info_print_unseen(Monitor *mon,
+                                 const MigrationPagecacheUnseenList *u)
 {
     for (; u; u = u->next) {
         monitor_printf(mon, "not seen by the I/O map: %s: %s\n",
@@ -103,8 +106,8 @@ static void print_source(Monitor *mon, const MigrationPagecacheSource *s)
     if (s->has_given_up) {
         monitor_printf(mon, "given up: %s\n", s->given_up_text);
     }
-    print_left_out(mon, s->left_out);
-    print_unseen(mon, s->unseen);
+    pagecache_info_print_left_out(mon, s->left_out);
+    pagecache_info_print_unseen(mon, s->unseen);
 }
 
 static void print_disk(Monitor *mon, const MigrationPagecacheDisk *d)

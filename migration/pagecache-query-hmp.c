@@ -11,6 +11,7 @@
 #include "exec/target_page.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
+#include "pagecache-info.h"
 
 static uint64_t mib(uint64_t pages)
 {
@@ -52,8 +53,6 @@ static void print_disk(Monitor *mon, const PagecacheDiskInfo *d)
 
 static void print_collection(Monitor *mon, const PagecacheCollection *c)
 {
-    const MigrationPagecacheLeftOutList *l;
-
     if (!c) {
         monitor_printf(mon, "collection: none yet (pagecache_collect)\n");
         return;
@@ -73,13 +72,7 @@ static void print_collection(Monitor *mon, const PagecacheCollection *c)
         monitor_printf(mon, "RAM that is not zero: %" PRIu64 " pages (%"
                        PRIu64 " MiB)\n", c->ram_pages, mib(c->ram_pages));
     }
-    for (l = c->left_out; l; l = l->next) {
-        monitor_printf(mon, "left out: %s: %s%s%s, %" PRIu64 " pages\n",
-                       l->value->device ?: "several devices",
-                       PagecacheLeftOutReason_str(l->value->reason),
-                       l->value->detail ? " " : "", l->value->detail ?: "",
-                       l->value->pages);
-    }
+    pagecache_info_print_left_out(mon, c->left_out);
 }
 
 static void print_estimate(Monitor *mon, const PagecacheEstimate *e)
@@ -101,7 +94,6 @@ void hmp_info_pagecache(Monitor *mon, const QDict *qdict)
     const int64_t channel = qdict_get_try_int(qdict, "channel", -1);
     const int64_t storage = qdict_get_try_int(qdict, "storage", -1);
     const PagecacheProducerInfoList *p;
-    const MigrationPagecacheUnseenList *u;
     const PagecacheDiskInfoList *d;
     Error *err = NULL;
     PagecacheInfo *info;
@@ -121,11 +113,7 @@ void hmp_info_pagecache(Monitor *mon, const QDict *qdict)
     for (d = info->disks; d; d = d->next) {
         print_disk(mon, d->value);
     }
-    for (u = info->unseen; u; u = u->next) {
-        monitor_printf(mon, "not seen by the I/O map: %s: %s\n",
-                       u->value->device,
-                       PagecacheUnseenReason_str(u->value->reason));
-    }
+    pagecache_info_print_unseen(mon, info->unseen);
     print_collection(mon, info->collection);
     print_estimate(mon, info->estimate);
     qapi_free_PagecacheInfo(info);

@@ -14,7 +14,6 @@
 #include "qapi/util.h"
 #include "block/pagecache-reader.h"
 #include "exec/target_page.h"
-#include "hw/qdev-core.h"
 #include "migration/pagecache.h"
 #include "migration.h"
 #include "options.h"
@@ -30,19 +29,6 @@
 #define TIMEOUT_MAX_S   300
 
 /* --- disks --- */
-
-/* The id that the user gave; that of virtio-blk-pci is that of its proxy. */
-static const char *disk_id(DeviceState *dev)
-{
-    Object *obj = OBJECT(dev);
-
-    for (; object_dynamic_cast(obj, TYPE_DEVICE); obj = obj->parent) {
-        if (DEVICE(obj)->id) {
-            return DEVICE(obj)->id;
-        }
-    }
-    return NULL;
-}
 
 /* How will it be read, where it is configured as it is here? */
 static void add_reader(PagecacheDiskInfo *info, const PagecacheDisk *disk)
@@ -69,7 +55,7 @@ static PagecacheDiskInfo *disk_info(unsigned index, const PagecacheDisk *disk)
     PagecacheDiskInfo *info = g_new0(PagecacheDiskInfo, 1);
 
     info->device = g_strdup(disk->path);
-    info->id = g_strdup(disk_id(disk->dev));
+    info->id = g_strdup(pagecache_disk_id(disk));
     add_reader(info, disk);
     info->has_pages = pagecache_count_of_disk(index, &info->pages,
                                               &info->producers);
